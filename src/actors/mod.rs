@@ -1,0 +1,12 @@
+//! The actors. Five rules:
+//!
+//! 1. A behaviour struct is empty; its arguments carry everything; its state is private; its message type is its
+//!    whole interface.
+//! 2. A message is a hint or a question, never the only copy of work. Losing it costs latency, not data.
+//! 3. `handle` does at most one store transaction and no network wait over 100 ms; longer work is a child task whose
+//!    result comes back as a message.
+//! 4. `pre_start` does nothing that can fail for outside reasons; connecting is the first message.
+//! 5. `Err` is returned only to be restarted. Every other failure is a state, with a metric.
+
+pub mod archive;
+pub mod ledger;

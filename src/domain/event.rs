@@ -1,0 +1,191 @@
+//! An event: something that happened, immutable, in one envelope for every client and consumer.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::Error;
+use super::ids::{EventId, Position, SessionId, TenantId};
+use super::time::Timestamp;
+
+/// The most an event's data may weigh in bytes.
+pub const DATA_LIMIT: usize = 65_536;
+
+/// Which log a row of `events` belongs to; each has its own positions per shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Log {
+    /// What happened, for clients and consumers.
+    DomainEvents,
+    /// What is to be done, as durable wake-ups for sessions.
+    SessionCommands,
+}
+
+impl Log {
+    /// Every log.
+    pub const ALL: [Self; 2] = [Self::DomainEvents, Self::SessionCommands];
+
+    /// The name of the stream and of the column value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DomainEvents => "domain-events",
+            Self::SessionCommands => "session-commands",
+        }
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Log {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|log| log.as_str() == text).ok_or_else(|| Error::bug("an unknown log"))
+    }
+}
+
+macro_rules! event_types {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// The type of a domain event.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum EventType { $($(#[$doc])* $name,)* }
+
+        impl EventType {
+            /// Every type.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The canonical name.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+event_types! {
+    /// A session was made.
+    SessionCreated = "session.created",
+    /// A QR code to scan: `{qr, expiresAt}`.
+    SessionQrUpdated = "session.qr.updated",
+    /// A pairing code to enter: `{pairingCode, expiresAt}`.
+    SessionPairingCodeUpdated = "session.pairing_code.updated",
+    /// Logged in: `{pn, lid, connectedAt}`.
+    SessionConnected = "session.status.connected",
+    /// The socket is gone: `{reason, disconnectedAt}`.
+    SessionDisconnected = "session.status.disconnected",
+    /// Any change of state: `{from, to, reason}`.
+    SessionStatusChanged = "session.status.changed",
+    /// Something needs a person: `{code, message}`.
+    SessionError = "session.error",
+    /// The session is gone.
+    SessionDeleted = "session.deleted",
+    /// Accepted and durable.
+    MessageQueued = "message.queued",
+    /// WhatsApp's server has it.
+    MessageSent = "message.sent",
+    /// A device of the recipient has it.
+    MessageDelivered = "message.delivered",
+    /// Read.
+    MessageRead = "message.read",
+    /// Played.
+    MessagePlayed = "message.played",
+    /// Given up on: `{code, reason}`.
+    MessageFailed = "message.failed",
+    /// Somebody wrote to this account.
+    MessageReceived = "message.received",
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventType {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let known = Self::ALL.iter().copied().find(|kind| kind.as_str() == text);
+        known.ok_or_else(|| Error::invalid("type", "unknown_event_type", "is not an event type"))
+    }
+}
+
+/// One event as clients and consumers see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Unique for ever; the key to deduplicate by.
+    pub event_id: EventId,
+    /// `message.received`…; on `session-commands` the command's type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Version of the shape of `data`.
+    pub version: u32,
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// The session it happened to.
+    pub session_id: SessionId,
+    /// 1, 2, 3… per session and log.
+    pub seq: i64,
+    /// Place in the log; the cursor to resume from.
+    pub position: Position,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// What happened.
+    #[schema(value_type = Object)]
+    pub data: Value,
+}
+
+/// An event on its way through a stream: the envelope with what routing needs, and its JSON made once.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Place in the log.
+    pub position: Position,
+    /// The event.
+    pub event: Arc<Event>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::now;
+
+    #[test]
+    fn every_type_survives_its_text() {
+        for kind in EventType::ALL {
+            assert_eq!(kind.as_str().parse::<EventType>().unwrap(), *kind);
+        }
+    }
+
+    #[test]
+    fn the_envelope_is_what_the_contract_says() {
+        let event = Event {
+            event_id: EventId::new(),
+            kind: EventType::MessageSent.to_string(),
+            version: 1,
+            tenant_id: TenantId::DEFAULT,
+            session_id: SessionId::new(),
+            seq: 1,
+            position: Position(7),
+            occurred_at: now(),
+            data: serde_json::json!({"messageId": "x"}),
+        };
+        let json = serde_json::to_value(&event).unwrap();
+        let mut keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        assert_eq!(
+            keys,
+            ["data", "eventId", "occurredAt", "position", "seq", "sessionId", "tenantId", "type", "version"]
+        );
+        assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
+    }
+}

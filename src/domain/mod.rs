@@ -1,0 +1,19 @@
+//! What Recado is about: pure types and state machines, no input or output.
+//!
+//! Imports no runtime, store, network or web crate; `tests/it/arrows.rs` reads the sources to keep it so.
+
+pub mod address;
+pub mod command;
+pub mod content;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod message;
+pub mod session;
+pub mod time;
+pub mod view;
+pub mod write;
+
+pub use address::Address;
+pub use error::{Error, Kind, Result};
+pub use time::{Timestamp, now};

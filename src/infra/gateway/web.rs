@@ -1,0 +1,1 @@
+//! WhatsApp itself, through whatsapp-rust, behind the [`Gateway`](super::Gateway) port.

@@ -1,0 +1,5 @@
+//! What touches the outside: tables, streams, WhatsApp. Knows `domain`, never actors or HTTP.
+
+pub mod gateway;
+pub mod store;
+pub mod stream;

@@ -1,0 +1,1 @@
+//! An in-process stream behind the [`Stream`](super::Stream) port.
