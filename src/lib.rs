@@ -1,1 +1,4 @@
+//! Recado: WhatsApp messaging as an actor system, thousands of sessions behind one API, and nothing lost.
 
+pub mod actors;
+pub mod domain;
