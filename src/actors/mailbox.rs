@@ -90,7 +90,11 @@ impl<M: Message> Mailbox<M> {
     }
 
     /// Sends a question, refused at once when full, and waits for its answer at most so long.
-    pub async fn call<T>(&self, ask: impl FnOnce(RpcReplyPort<T>) -> M, within: Duration) -> Result<T, Refused> {
+    pub async fn call<T>(
+        &self,
+        ask: impl FnOnce(RpcReplyPort<T>) -> M,
+        within: Duration,
+    ) -> Result<T, Refused> {
         let (reply, answer) = ractor::concurrency::oneshot();
         self.try_send(ask(reply.into()))?;
         let answer = timeout(within, answer).await.map_err(|_elapsed| Refused::Late)?;

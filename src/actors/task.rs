@@ -40,6 +40,11 @@ impl ChildTask {
         self.handle.is_finished()
     }
 
+    /// Aborts the task, without waiting for its end.
+    pub fn abort(&self) {
+        self.handle.abort();
+    }
+
     /// Aborts the task and waits until it has let go of all it held.
     pub async fn aborted(mut self) {
         self.handle.abort();
@@ -56,7 +61,10 @@ impl Drop for ChildTask {
 }
 
 /// Runs `work` beside `actor` and sends the actor what comes of it.
-#[expect(clippy::disallowed_methods, reason = "the one place that starts tasks, so that each belongs to an actor")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that starts tasks, so that each belongs to an actor"
+)]
 pub fn spawn_child<M, T>(
     actor: &ActorRef<M>,
     work: impl Future<Output = T> + Send + 'static,
@@ -111,7 +119,11 @@ mod tests {
         type State = mpsc::UnboundedSender<Self::Msg>;
         type Arguments = Self::State;
 
-        async fn pre_start(&self, _: ActorRef<Self::Msg>, out: Self::State) -> Result<Self::State, ActorProcessingErr> {
+        async fn pre_start(
+            &self,
+            _: ActorRef<Self::Msg>,
+            out: Self::State,
+        ) -> Result<Self::State, ActorProcessingErr> {
             Ok(out)
         }
 
@@ -159,7 +171,11 @@ mod tests {
             let (actor, _seen) = echo().await;
             let (task, dropped) = endless(&actor).await;
             task.detach();
-            if kill { actor.kill() } else { actor.stop(None) }
+            if kill {
+                actor.kill()
+            } else {
+                actor.stop(None)
+            }
             assert!(tokio::time::timeout(Duration::from_secs(5), dropped).await.unwrap().is_err());
         }
     }
