@@ -10,3 +10,6 @@
 
 pub mod archive;
 pub mod ledger;
+pub mod mailbox;
+pub mod supervisor;
+pub mod task;
