@@ -9,7 +9,9 @@
 //! 5. `Err` is returned only to be restarted. Every other failure is a state, with a metric.
 
 pub mod archive;
+pub mod directory;
 pub mod ledger;
 pub mod mailbox;
+pub mod session;
 pub mod supervisor;
 pub mod task;

@@ -374,6 +374,8 @@ pub enum AuthOp {
         /// Start of the name; empty for the whole family.
         prefix: String,
     },
+    /// Removes everything of the session: it is unlinked.
+    Wipe,
     /// Removes the values of a family with `0 < stamp < before`.
     DeleteStamped {
         /// Family.
