@@ -44,7 +44,7 @@ impl Actor for Reader {
         }
         let micros: u64 = state.waiting.drain(..).map(|letter| letter.open().0).sum();
         tokio::time::sleep(Duration::from_micros(micros)).await;
-        if micros % 5 == 0 { Err("every fifth time".into()) } else { Ok(()) }
+        if micros.is_multiple_of(5) { Err("every fifth time".into()) } else { Ok(()) }
     }
 }
 
