@@ -4,11 +4,13 @@
 //! itself is won anew, under a new epoch, before it runs again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
+use super::directory::Directory;
 use super::ledger::Ledgers;
 use super::supervisor::{self, Child};
 use super::task::{self, ChildTask};
@@ -33,6 +35,9 @@ const SHARD_WITHIN: Duration = Duration::from_secs(30);
 /// Makes the subtree of a shard.
 pub type MakeShard = Box<dyn Fn(Fence) -> Child + Send + Sync>;
 
+/// The supervisor under which shards run, as it is now.
+pub type Above = Arc<arc_swap::ArcSwapOption<ActorRef<supervisor::Msg>>>;
+
 /// The behaviour.
 pub struct Leases;
 
@@ -49,7 +54,9 @@ pub struct Arguments {
     /// Makes the subtree of a shard.
     pub make: MakeShard,
     /// The supervisor under which shards run.
-    pub above: ActorRef<supervisor::Msg>,
+    pub above: Above,
+    /// Where the shards owned here are entered.
+    pub directory: Directory,
 }
 
 /// What it understands.
@@ -144,13 +151,20 @@ impl State {
     }
 
     async fn is_running(&self, shard: Shard) -> bool {
-        let children = supervisor::tree(&self.args.above, Duration::from_secs(2)).await.unwrap_or_default();
+        let Ok(above) = self.above() else { return false };
+        let children = supervisor::tree(&above, Duration::from_secs(2)).await.unwrap_or_default();
         children.iter().any(|child| child.key == key_of(shard))
     }
 
+    fn above(&self) -> Result<ActorRef<supervisor::Msg>> {
+        let above = self.args.above.load_full();
+        above.map(|above| (*above).clone()).ok_or_else(|| Error::unavailable("no_shards", "shards are restarting"))
+    }
+
     async fn begin(&self, fence: Fence) -> Result<()> {
-        supervisor::stop(&self.args.above, &key_of(fence.shard), SHARD_WITHIN).await;
-        let started = supervisor::start(&self.args.above, (self.args.make)(fence), SHARD_WITHIN).await;
+        let above = self.above()?;
+        supervisor::stop(&above, &key_of(fence.shard), SHARD_WITHIN).await;
+        let started = supervisor::start(&above, (self.args.make)(fence), SHARD_WITHIN).await;
         started.map_err(|error| Error::unavailable("shard_not_started", error.to_string()))
     }
 
@@ -158,7 +172,8 @@ impl State {
         if self.held.remove(&shard).is_some() {
             tracing::error!(shard = %shard, why, "a lease is lost: its shard stops");
         }
-        supervisor::stop(&self.args.above, &key_of(shard), SHARD_WITHIN).await;
+        self.args.directory.leave_shard(shard);
+        supervisor::stop(&self.above()?, &key_of(shard), SHARD_WITHIN).await;
         Ok(())
     }
 }

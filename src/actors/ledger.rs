@@ -12,6 +12,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::relay::Relays;
 use crate::domain::error::{Error, Kind, Result};
 use crate::domain::write::{Outcome, Write};
 use crate::infra::store::{Answers, Store};
@@ -30,6 +31,8 @@ pub struct Ledger;
 pub struct Arguments {
     /// The tables.
     pub store: Arc<dyn Store>,
+    /// Whom to wake after a commit.
+    pub relays: Relays,
 }
 
 /// What it understands.
@@ -43,6 +46,7 @@ pub enum Msg {
 /// What it holds: the batch being gathered.
 pub struct State {
     store: Arc<dyn Store>,
+    relays: Relays,
     writes: Vec<Write>,
     replies: Vec<(RpcReplyPort<Result<Outcome>>, OwnedSemaphorePermit)>,
 }
@@ -53,7 +57,7 @@ impl Actor for Ledger {
     type Arguments = Arguments;
 
     async fn pre_start(&self, _myself: ActorRef<Msg>, args: Arguments) -> Result<State, ActorProcessingErr> {
-        Ok(State { store: args.store, writes: Vec::new(), replies: Vec::new() })
+        Ok(State { store: args.store, relays: args.relays, writes: Vec::new(), replies: Vec::new() })
     }
 
     async fn handle(
@@ -98,6 +102,9 @@ impl State {
         let started = tokio::time::Instant::now();
         let answers = commit(&*self.store, &writes).await;
         telemetry::ledger_commit(writes.len(), started.elapsed());
+        for shard in writes.iter().filter_map(Write::wakes) {
+            self.relays.wake(shard);
+        }
         for ((reply, _permit), answer) in replies.into_iter().zip(answers) {
             if reply.send(answer).is_err() {
                 tracing::debug!("a write was committed for a caller that had gone");
