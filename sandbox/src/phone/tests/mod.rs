@@ -1,0 +1,1 @@
+//! Two and more phones in a world without a network.
