@@ -1,1 +1,10 @@
-//! Two and more phones in a world without a network.
+//! Phones and companions in a world without a network, against the engine's own companion code.
+
+mod app_state;
+mod companion;
+mod history;
+mod linking;
+mod messages;
+mod pair_code;
+mod retry;
+mod world;
