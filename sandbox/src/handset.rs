@@ -18,13 +18,20 @@ use crate::phone::{Effect, MessageRef, Phone, ReceiptKind, Received};
 use crate::route::{self, Sender};
 use crate::world::{PHONE_STOCK, World};
 
+/// Characters of a name. The phone keeps no more, and the same name must find the same phone.
+const NAME: usize = 25;
 /// How many stanzas a phone handles before it lets others run.
 const TURN: usize = 16;
+
+/// A name as phones keep it.
+pub(crate) fn short_name(name: &str) -> String {
+    name.trim().chars().take(NAME).collect()
+}
 
 /// A new account with a phone that has keys in stock and its app state seeded.
 pub(crate) fn create(fresh: &Fresh, name: &str, limits: &Limits) -> Result<Account> {
     let now = now_secs();
-    let mut phone = Phone::new(Jid::pn(fresh.phone.as_str()), Jid::lid(fresh.lid.as_str()), name, now)
+    let mut phone = Phone::new(&Jid::pn(fresh.phone.as_str()), &Jid::lid(fresh.lid.as_str()), name, now)
         .map_err(SandboxError::bug)?;
     let mut settings = Settings::default();
     for patch in phone.seed_app_state(now).map_err(SandboxError::bug)? {
@@ -91,7 +98,7 @@ fn receive(world: &World, account: &Arc<Account>, stanza: &Node) {
     for effect in effects {
         match effect {
             Effect::Send(node) => send(world, account, &node),
-            Effect::Received(received) => note(world, account, received),
+            Effect::Received(received) => note(world, account, *received),
             Effect::Undecryptable { gave_up, .. } => {
                 world.stats.phone_undecryptable.add(1);
                 if gave_up {
@@ -105,24 +112,20 @@ fn receive(world: &World, account: &Arc<Account>, stanza: &Node) {
 
 fn note(world: &World, account: &Arc<Account>, received: Received) {
     world.stats.phone_received.add(1);
-    let sender = received.from_pn.clone().or_else(|| received.from_lid.clone());
-    if !received.from_me
-        && account.auto_read.load(Ordering::Relaxed)
-        && let Some(sender) = sender.clone()
-    {
-        let of = MessageRef { id: received.id.clone(), chat: received.chat.clone(), sender };
+    let of = MessageRef::from(&received);
+    if !received.from_me && account.auto_read.load(Ordering::Relaxed) {
         let receipt = world.with_phone(account, |phone, dir| phone.receipt(ReceiptKind::Read, &of, dir));
         send(world, account, &receipt);
     }
     lock(&account.inbox).push(InboxMessage {
         seq: 0,
         message_id: received.id,
-        from: sender.map(|j| j.user.to_string()).unwrap_or_default(),
+        from: of.sender.user.to_string(),
         from_lid: received.from_lid.map(|j| j.user.to_string()),
         from_device: received.from_device,
         chat: received.chat.user.to_string(),
         from_me: received.from_me,
-        kind: word(&received.kind),
+        kind: received.kind,
         text: received.text,
         quoted_id: received.quoted_id,
         push_name: received.push_name,
@@ -130,27 +133,6 @@ fn note(world: &World, account: &Arc<Account>, received: Received) {
         received_at: now_millis(),
         copies: 0,
     });
-}
-
-fn word(kind: &crate::phone::Kind) -> &'static str {
-    use crate::phone::Kind;
-    match kind {
-        Kind::Text => "text",
-        Kind::Image => "image",
-        Kind::Video => "video",
-        Kind::Audio => "audio",
-        Kind::Document => "document",
-        Kind::Sticker => "sticker",
-        Kind::Location => "location",
-        Kind::Contact => "contact",
-        Kind::Reaction => "reaction",
-        Kind::Edit => "edit",
-        Kind::Revoke => "revoke",
-        Kind::Poll => "poll",
-        Kind::PollVote => "poll_vote",
-        Kind::Protocol => "protocol",
-        Kind::Other => "other",
-    }
 }
 
 /// Routes a stanza that a phone wrote.

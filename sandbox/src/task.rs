@@ -40,6 +40,11 @@ impl Tasks {
         }
     }
 
+    /// Tells every task to end, and does not wait.
+    pub(crate) fn end(&self) {
+        self.stop.send_replace(true);
+    }
+
     /// Tells every task to end, waits until `deadline`, then aborts what is left.
     pub(crate) async fn stop(&self, deadline: Duration) {
         self.stop.send_replace(true);

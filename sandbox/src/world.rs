@@ -62,7 +62,7 @@ impl World {
     pub(crate) fn account_or_new(self: &Arc<Self>, phone: Option<&str>, name: Option<&str>) -> Result<Arc<Account>> {
         let known = match (phone, name) {
             (Some(phone), _) => self.book.find(phone),
-            (None, Some(name)) => self.book.named(name),
+            (None, Some(name)) => self.book.named(&crate::handset::short_name(name)),
             (None, None) => None,
         };
         match known {
@@ -74,7 +74,7 @@ impl World {
     fn create_account(self: &Arc<Self>, phone: Option<&str>, name: Option<&str>) -> Result<Arc<Account>> {
         let number = phone.map(crate::linking::phone_number).transpose()?;
         let fresh = self.book.reserve(number.as_deref(), self.config.limits.accounts)?;
-        let name = name.map_or_else(|| format!("Phone {}", fresh.phone), str::to_owned);
+        let name = name.map_or_else(|| format!("Phone {}", fresh.phone), crate::handset::short_name);
         let account = crate::handset::create(&fresh, &name, &self.config.limits)?;
         let account = Arc::new(account);
         self.book.insert(Arc::clone(&account))?;

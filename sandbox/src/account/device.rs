@@ -119,11 +119,17 @@ impl Receipted {
         self.ids.push_back(id.to_owned());
     }
 
-    /// All that were ever receipted, and the page after position `after`.
+    /// How many there ever were.
+    pub(crate) fn total(&self) -> u64 {
+        self.forgotten + self.ids.len() as u64
+    }
+
+    /// The page after position `after`, and the position after it.
     pub(crate) fn page(&self, after: u64, limit: usize) -> (u64, Vec<String>) {
-        let total = self.forgotten + self.ids.len() as u64;
-        let skip = usize::try_from(after.saturating_sub(self.forgotten)).unwrap_or(usize::MAX);
-        (total, self.ids.iter().skip(skip).take(limit).cloned().collect())
+        let start = after.max(self.forgotten);
+        let skip = usize::try_from(start - self.forgotten).unwrap_or(usize::MAX);
+        let ids: Vec<String> = self.ids.iter().skip(skip).take(limit).cloned().collect();
+        (start + ids.len() as u64, ids)
     }
 }
 
@@ -171,7 +177,9 @@ mod tests {
         let mut receipted = Receipted::new(3);
         (0..5).for_each(|i| receipted.push(&i.to_string()));
         assert_eq!(receipted.page(0, 10), (5, vec!["2".into(), "3".into(), "4".into()]));
+        assert_eq!(receipted.page(0, 2), (4, vec!["2".into(), "3".into()]));
         assert_eq!(receipted.page(4, 10), (5, vec!["4".into()]));
-        assert_eq!(receipted.page(9, 10), (5, vec![]));
+        assert_eq!(receipted.page(5, 10), (5, vec![]));
+        assert_eq!(receipted.total(), 5);
     }
 }

@@ -5,6 +5,8 @@ use std::collections::{HashMap, VecDeque};
 
 use serde::Serialize;
 
+use crate::phone::Kind;
+
 /// One message as the person holding the phone would see it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -23,8 +25,8 @@ pub struct InboxMessage {
     pub chat: String,
     /// An own companion sent it.
     pub from_me: bool,
-    /// `text`, `image`, …
-    pub kind: &'static str,
+    /// What kind of message it is.
+    pub kind: Kind,
     /// Text or caption.
     pub text: Option<String>,
     /// Id of the quoted message.
@@ -121,14 +123,14 @@ impl Inbox {
     }
 
     /// Ids of the last messages of a conversation that others sent, newest last; for `read` without ids.
-    pub(crate) fn ids_of(&self, chat: &str, limit: usize) -> Vec<(String, String)> {
+    pub(crate) fn ids_of(&self, chat: &str, limit: usize) -> Vec<String> {
         let mut ids: Vec<_> = self
             .ring
             .iter()
             .rev()
             .filter(|m| !m.from_me && (m.chat == chat || m.from == chat || m.from_lid.as_deref() == Some(chat)))
             .take(limit)
-            .map(|m| (m.message_id.clone(), m.chat.clone()))
+            .map(|m| m.message_id.clone())
             .collect();
         ids.reverse();
         ids
@@ -148,7 +150,7 @@ mod tests {
             from_device: 0,
             chat: "a".into(),
             from_me: false,
-            kind: "text",
+            kind: Kind::Text,
             text: None,
             quoted_id: None,
             push_name: None,

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{CompactString, Node};
@@ -14,7 +15,8 @@ use crate::config::Limits;
 use crate::stanza::server;
 
 /// What kind of confirmation takes a stanza off the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Class {
     /// A `<receipt>` of any type, or a refusing `<ack class="message">`.
     Message,

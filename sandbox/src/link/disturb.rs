@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Link;
-use crate::account::mailbox::{Outgoing, Taken};
+use super::Who;
+use crate::account::mailbox::{Mailbox, Outgoing, Taken};
 use crate::faults::FaultKind;
 use crate::world::World;
 
@@ -12,15 +12,15 @@ const HOLD: Duration = Duration::from_millis(300);
 const LATE: Duration = Duration::from_millis(500);
 
 /// Applies faults to a batch. True if it is to be written in pieces.
-pub(super) async fn outgoing(link: &Link, batch: &mut Vec<Outgoing>) -> bool {
-    if !link.world.faults.any() {
+pub(super) async fn outgoing(world: &World, who: &Who, number: u64, batch: &mut Vec<Outgoing>) -> bool {
+    if !world.faults.any() {
         return false;
     }
-    let (phone, device) = link.who.address();
+    let (phone, device) = who.address();
     let hit = |kind| {
-        let fault = link.world.faults.hit(kind, phone, device);
+        let fault = world.faults.hit(kind, phone, device);
         if fault.is_some() {
-            link.world.stats.faults.add(1);
+            world.stats.faults.add(1);
         }
         fault
     };
@@ -29,7 +29,7 @@ pub(super) async fn outgoing(link: &Link, batch: &mut Vec<Outgoing>) -> bool {
     }
     if batch.iter().any(is_message) {
         if let Some(fault) = hit(FaultKind::Reorder) {
-            swap(link, batch, fault.delay(HOLD)).await;
+            swap(who.mailbox(), number, batch, fault.delay(HOLD)).await;
         }
         if hit(FaultKind::Duplicate).is_some()
             && let Some(at) = batch.iter().position(is_message)
@@ -49,16 +49,15 @@ fn is_message(out: &Outgoing) -> bool {
 }
 
 /// Makes the first two messages change places; waits a little for the second.
-async fn swap(link: &Link, batch: &mut Vec<Outgoing>, hold: Duration) {
+async fn swap(mailbox: &Mailbox, number: u64, batch: &mut Vec<Outgoing>, hold: Duration) {
     let second = |batch: &[Outgoing]| batch.iter().enumerate().filter(|(_, o)| is_message(o)).nth(1).map(|(i, _)| i);
-    let mailbox = link.who.mailbox();
     let deadline = tokio::time::Instant::now() + hold;
     while second(batch).is_none() {
         if tokio::time::timeout_at(deadline, mailbox.rung()).await.is_err() {
             return;
         }
         let room = batch.len() + 1;
-        if mailbox.take(link.number, room, batch) == Taken::Replaced {
+        if mailbox.take(number, room, batch) == Taken::Replaced {
             return;
         }
     }

@@ -150,12 +150,12 @@ impl Link {
                 self.handle(frame.get());
                 handled += 1;
             }
-            if handled > 0 || (wrote && self.session.poll_more()?) {
+            if handled > 0 || wrote {
+                // Something may have come in the meantime; then it is handled before anything waits.
+                if self.session.poll_more()? {
+                    self.heard = Instant::now();
+                }
                 continue;
-            }
-            if wrote {
-                // Something may have come while it was written.
-                tokio::task::yield_now().await;
             }
             self.wait().await?;
         }
@@ -204,7 +204,7 @@ impl Link {
         if batch.is_empty() {
             return Ok(false);
         }
-        let split = disturb::outgoing(self, batch).await;
+        let split = disturb::outgoing(&self.world, &self.who, self.number, batch).await;
         for out in batch.drain(..) {
             match out {
                 Outgoing::Stanza(node) | Outgoing::Queued(node) => self.session.put(&node)?,

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use axum::extract::ws::{Message, WebSocket};
-use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, StreamExt as _};
 use std::time::Duration;
 use whatsapp_rust::wacore::noise::framing::append_frame_into;
 
