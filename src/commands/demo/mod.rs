@@ -63,7 +63,7 @@ pub async fn run(args: &DemoArgs) -> Result<u8> {
         tokio::signal::ctrl_c().await?;
     }
     let stopped = service.stop().await;
-    sandbox.stop().await;
+    let _accounts = sandbox.stop().await;
     if args.exit {
         table::line(&figures.json());
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use recado_sandbox::{FaultSpec, Sandbox, ScanQr, SendText};
+use recado_sandbox::{FaultKind, FaultSpec, Sandbox, ScanQr, SendText};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -108,8 +108,8 @@ pub async fn play(base: &str, key: &str, sandbox: &Sandbox, sessions: usize) -> 
     watcher.until("all messages delivered", STEP, |log| log.reached(&["delivered", "read"]) >= seen).await?;
     watcher.until("all messages received", STEP, |log| log.received.len() as u64 >= wanted).await?;
     table::heading("The recipients read them on their phones");
-    for account in &accounts {
-        sandbox.read(&account.phone, None, Vec::new()).await?;
+    for (i, from) in accounts.iter().enumerate() {
+        sandbox.read(&accounts[(i + 1) % accounts.len()].phone, &from.phone, &[])?;
     }
     watcher.until("all messages read", STEP, |log| log.reached(&["read"]) >= seen).await?;
     let carry = carrying.elapsed();
@@ -119,7 +119,7 @@ pub async fn play(base: &str, key: &str, sandbox: &Sandbox, sessions: usize) -> 
     let accepted = seen + more;
     let expected = wanted + more;
     watcher.until("the late messages received", STEP, |log| log.received.len() as u64 >= expected).await?;
-    sandbox.read(&accounts[1].phone, None, Vec::new()).await?;
+    sandbox.read(&accounts[1].phone, &accounts[0].phone, &[])?;
     watcher.until("the late messages read", STEP, |log| log.reached(&["read"]) >= accepted).await?;
     let at_phones = inboxes(sandbox, &accounts)?;
     let figures = watcher.look(|log| Figures {
@@ -190,7 +190,7 @@ async fn phones_send(sandbox: &Sandbox, accounts: &[Account]) -> Result<u64> {
     for (i, from) in accounts.iter().enumerate() {
         let to = accounts[(i + 1) % accounts.len()].phone.clone();
         let text = "typed on a phone".to_owned();
-        sandbox.send(&from.phone, SendText { to, text, ..SendText::default() }).await?;
+        sandbox.send(&from.phone, SendText { to, text, id: None, reply_to: None, count: None, per_second: None }).await?;
     }
     Ok(accounts.len() as u64)
 }
@@ -204,7 +204,7 @@ async fn cut_one(
     let [first, second, ..] = accounts else { anyhow::bail!("two accounts are needed") };
     let session = first.session.clone();
     let logins = watcher.look(|log| log.logins.get(&session).copied().unwrap_or_default()).await;
-    sandbox.add_fault(FaultSpec::drop_link(&first.phone))?;
+    sandbox.add_fault(FaultSpec { phone: Some(first.phone.clone()), ..FaultSpec::new(FaultKind::Drop) })?;
     for i in 0..TEXTS {
         send(client, first, second, &format!("while cut {i}"), &format!("demo-cut-{i}")).await?;
     }
