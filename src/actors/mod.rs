@@ -9,4 +9,10 @@
 //! 5. `Err` is returned only to be restarted. Every other failure is a state, with a metric.
 
 pub mod archive;
+pub mod consumer;
+pub mod hub;
 pub mod ledger;
+pub mod mailbox;
+pub mod relay;
+pub mod supervisor;
+pub mod task;

@@ -9,6 +9,7 @@ pub mod error;
 pub mod event;
 pub mod ids;
 pub mod message;
+pub mod retry;
 pub mod session;
 pub mod time;
 pub mod view;
