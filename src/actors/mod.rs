@@ -10,9 +10,11 @@
 
 pub mod archive;
 pub mod consumer;
+pub mod handler;
 pub mod hub;
 pub mod ledger;
 pub mod mailbox;
 pub mod relay;
+pub mod subscription;
 pub mod supervisor;
 pub mod task;
