@@ -161,7 +161,11 @@ impl State {
                 Ok(None) => return,
                 Err(_elapsed) => {
                     let left = self.deliveries.len();
-                    tracing::warn!(group = self.args.group, left, "deliveries were cut off; they are repeated");
+                    tracing::warn!(
+                        group = self.args.group,
+                        left,
+                        "deliveries were cut off; they are repeated"
+                    );
                     return;
                 }
             }
@@ -202,7 +206,9 @@ impl State {
                 self.looking = None;
                 match outcome {
                     Ok(letters) => self.redrive(letters),
-                    Err(error) => tracing::warn!(group = self.args.group, %error, "dead letters cannot be read yet"),
+                    Err(error) => {
+                        tracing::warn!(group = self.args.group, %error, "dead letters cannot be read yet")
+                    }
                 }
             }
             News::Ended(delivery, outcome) => self.ended(&delivery, outcome),
@@ -359,7 +365,8 @@ impl State {
                 Some(Next::Deliver(delivery)) => self.deliver(myself, delivery),
                 Some(Next::Reload(session, after)) => self.reload(myself, session, after),
                 Some(Next::Wait(session, until)) => {
-                    let timer = self.child(myself, tokio::time::sleep_until(until), move |_| News::Due(session));
+                    let timer =
+                        self.child(myself, tokio::time::sleep_until(until), move |_| News::Due(session));
                     self.waits.insert(session, timer);
                 }
             }
