@@ -10,8 +10,10 @@
 
 pub mod archive;
 pub mod directory;
+pub mod health;
 pub mod ledger;
 pub mod mailbox;
+pub mod queries;
 pub mod session;
 pub mod supervisor;
 pub mod task;
