@@ -9,11 +9,16 @@
 //! 5. `Err` is returned only to be restarted. Every other failure is a state, with a metric.
 
 pub mod archive;
+pub mod consumer;
 pub mod directory;
+pub mod handler;
 pub mod health;
+pub mod hub;
 pub mod ledger;
 pub mod mailbox;
 pub mod queries;
+pub mod relay;
 pub mod session;
+pub mod subscription;
 pub mod supervisor;
 pub mod task;

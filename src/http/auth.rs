@@ -86,9 +86,9 @@ fn refused() -> Error {
 /// What the store knows of a key; refuses at once what cannot be one.
 fn hash(token: &str) -> Result<[u8; 32], Error> {
     let shaped = token.len() == KEY_LENGTH
-        && token.strip_prefix(PREFIX).is_some_and(|rest| {
-            rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-        });
+        && token
+            .strip_prefix(PREFIX)
+            .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')));
     if shaped { Ok(Sha256::digest(token.as_bytes()).into()) } else { Err(refused()) }
 }
 

@@ -49,7 +49,7 @@ pub(super) async fn edge(request: Request, next: Next) -> Response {
         }
         let took = started.elapsed();
         tracing::debug!(status = response.status().as_u16(), ?took, "answered");
-        telemetry::http_request(&method, route, response.status(), took);
+        telemetry::http_request(method.as_str(), route, response.status().as_u16(), took);
     });
     response.headers_mut().insert(REQUEST_ID, id);
     response
@@ -83,7 +83,9 @@ fn silent(response: &Response) -> Option<Problem> {
 fn report(problem: &Problem) {
     let error = problem.error();
     match error.kind {
-        Kind::Bug => tracing::error!(code = error.code, at = %error.at, detail = %error.message, "a request met a bug"),
+        Kind::Bug => {
+            tracing::error!(code = error.code, at = %error.at, detail = %error.message, "a request met a bug")
+        }
         Kind::Unavailable | Kind::Fenced => {
             tracing::warn!(code = error.code, at = %error.at, "a request could not be answered");
         }

@@ -51,12 +51,7 @@ impl Problem {
 
     /// The same, naming the part of the request that is wrong.
     #[track_caller]
-    pub(super) fn at(
-        status: StatusCode,
-        field: &str,
-        code: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub(super) fn at(status: StatusCode, field: &str, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, error: Error::invalid(field, code, detail) }
     }
 

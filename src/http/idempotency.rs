@@ -106,7 +106,10 @@ mod tests {
         assert!(key(&headers(&[&"k".repeat(255)])).is_ok());
         for bad in [vec![""], vec!["a b"], vec![&*"k".repeat(256)], vec!["a", "b"]] {
             let error = key(&headers(&bad)).unwrap_err();
-            assert_eq!((error.code, error.field.as_deref()), ("invalid_idempotency_key", Some("Idempotency-Key")));
+            assert_eq!(
+                (error.code, error.field.as_deref()),
+                ("invalid_idempotency_key", Some("Idempotency-Key"))
+            );
         }
     }
 
@@ -126,8 +129,10 @@ mod tests {
 
     #[test]
     fn a_replay_says_so_and_a_new_thing_says_where_it_is() {
-        let outcome = |replayed| Outcome::Accepted { response: serde_json::json!({"sessionId": "s1"}), replayed };
-        let fresh = Answer::of(StatusCode::CREATED, outcome(false)).unwrap().located("/sessions", "sessionId");
+        let outcome =
+            |replayed| Outcome::Accepted { response: serde_json::json!({"sessionId": "s1"}), replayed };
+        let fresh =
+            Answer::of(StatusCode::CREATED, outcome(false)).unwrap().located("/sessions", "sessionId");
         let fresh = fresh.into_response();
         assert_eq!(fresh.headers()[LOCATION], "/sessions/s1");
         assert!(!fresh.headers().contains_key(REPLAYED));

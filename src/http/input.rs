@@ -101,7 +101,8 @@ fn blame<T: DeserializeOwned>(body: &[u8], path: String, message: &str) -> Error
             if let Some(part) = without.pointer_mut(&pointer(&path)).and_then(Value::as_object_mut) {
                 part.remove(member.as_str());
             }
-            serde_json::from_value::<T>(without).map_or_else(|error| plain(&error.to_string()) != complaint, |_| true)
+            serde_json::from_value::<T>(without)
+                .map_or_else(|error| plain(&error.to_string()) != complaint, |_| true)
         });
         return refusal(at_fault.map_or(path.clone(), |member| join(&path, member)), complaint);
     }
@@ -232,7 +233,11 @@ mod tests {
             (r#"{"to":"1","content":{"type":"text","text":5}}"#, "content.text", "invalid_type"),
             (r#"{"to":"1","content":{"type":"text"}}"#, "content.text", "missing_field"),
             (r#"{"to":"1","content":{"type":"text","text":"a","x":1}}"#, "content.x", "unknown_field"),
-            (r#"{"to":"1","content":{"type":"text","text":"a","replyTo":[]}}"#, "content.replyTo", "invalid_type"),
+            (
+                r#"{"to":"1","content":{"type":"text","text":"a","replyTo":[]}}"#,
+                "content.replyTo",
+                "invalid_type",
+            ),
             (r#"{"to":"1","content":{"type":"img","text":"a"}}"#, "content.type", "unknown_variant"),
             (r#"{"to":"1","content":{"text":"a"}}"#, "content.type", "missing_field"),
             (r#"{"to":"1","content":7}"#, "content", "invalid_type"),
@@ -262,7 +267,11 @@ mod tests {
         for (uri, field, code) in table {
             let (mut parts, ()) = axum::http::Request::builder().uri(uri).body(()).unwrap().into_parts();
             let refused = Params::<Few>::from_request_parts(&mut parts, &()).await.err().unwrap();
-            assert_eq!((refused.error().field.as_deref(), refused.error().code), (Some(field), code), "{uri}");
+            assert_eq!(
+                (refused.error().field.as_deref(), refused.error().code),
+                (Some(field), code),
+                "{uri}"
+            );
         }
     }
 

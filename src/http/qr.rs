@@ -50,7 +50,9 @@ impl Format {
                 "*/*" | "application/*" => Some(Self::Json),
                 "image/*" => Some(Self::Png),
                 "text/*" => Some(Self::Text),
-                name => Self::ALL.into_iter().find(|format| format.media_type().split(';').next() == Some(name)),
+                name => {
+                    Self::ALL.into_iter().find(|format| format.media_type().split(';').next() == Some(name))
+                }
             };
             if let Some(format) = format
                 && quality > best.map_or(0.0, |(_, quality)| quality)
@@ -162,7 +164,8 @@ mod tests {
         let light = |x: usize, y: usize| pixels[y * info.line_size + x / 8] >> (7 - x % 8) & 1 == 1;
         for y in 0..qr.width() + 2 * QUIET {
             for x in 0..qr.width() + 2 * QUIET {
-                let inside = (QUIET..QUIET + qr.width()).contains(&x) && (QUIET..QUIET + qr.width()).contains(&y);
+                let inside =
+                    (QUIET..QUIET + qr.width()).contains(&x) && (QUIET..QUIET + qr.width()).contains(&y);
                 let dark = inside && qr[(x - QUIET, y - QUIET)] == Color::Dark;
                 assert_eq!(light(x * SCALE + SCALE / 2, y * SCALE + SCALE / 2), !dark, "{x},{y}");
             }

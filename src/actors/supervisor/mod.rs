@@ -16,9 +16,11 @@
 //! One-for-all is a [`branch`] with `failures: 0` and [`Exhausted::Escalate`].
 
 mod child;
+mod ends;
 mod meter;
 mod policy;
 mod slot;
+mod starts;
 mod state;
 mod stop;
 #[cfg(test)]
@@ -29,6 +31,8 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use tokio::time::{Instant, timeout};
+
+use crate::domain::retry::LONGEST;
 
 pub use child::{
     Child, Restart, RestartError, Start, StartError, Started, branch, branch_known, child, leaf, leaf_known,
@@ -214,15 +218,20 @@ pub async fn restart(
 
 /// The whole live tree below a supervisor, or nothing if it does not answer in time.
 pub async fn tree(supervisor: &ActorRef<Msg>, within: Duration) -> Option<Vec<Node>> {
-    let deadline = Instant::now() + within * 9 / 10;
+    let deadline = from_now(within) - within.min(LONGEST) / 10;
     ask(supervisor, |reply| Msg::Tree(deadline, reply), within).await
 }
 
 /// Stops a whole tree, with one deadline for everything in it. Whether it ended in order or was killed, it has ended
 /// when this returns `true`.
 pub async fn shutdown(supervisor: &ActorRef<Msg>, within: Duration) -> bool {
-    let _already_gone = supervisor.cast(Msg::Shutdown(Instant::now() + within));
-    supervisor.wait(Some(within + 2 * stop::KILL_GRACE)).await.is_ok()
+    let _already_gone = supervisor.cast(Msg::Shutdown(from_now(within)));
+    supervisor.wait(Some(within.saturating_add(2 * stop::KILL_GRACE))).await.is_ok()
+}
+
+/// Adding to a clock overflows at some length; nothing here is as long.
+fn from_now(wait: Duration) -> Instant {
+    Instant::now() + wait.min(LONGEST)
 }
 
 async fn ask<T>(

@@ -6,18 +6,16 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use ractor::{ActorCell, ActorId, ActorRef};
-use tokio::sync::oneshot;
+use ractor::{ActorCell, ActorId, ActorRef, RpcReplyPort};
 use tokio::time::{Instant, timeout};
 
-use super::child::{Child, Restart, RestartError, StartError, Started};
-use super::meter::{self, Parked};
-use super::policy::{Exhausted, Policy};
-use super::slot::{Life, Slot, StartReply, StopReply};
-use super::stop::{KILL_GRACE, Leaving, ask, finish};
+use super::child::Started;
+use super::policy::Policy;
+use super::slot::{Life, Slot};
+use super::stop::{KILL_GRACE, Leaving, finish};
 use super::tree::{Node, descend};
-use super::{Inner, Msg, Note, Spent, answer};
-use crate::actors::task::{ChildTask, Panicked, send_at, spawn_child};
+use super::{Inner, Msg, Note, Spent, answer, from_now};
+use crate::actors::task::spawn_child;
 
 /// How an actor ended.
 pub(super) struct End {
@@ -27,15 +25,15 @@ pub(super) struct End {
 
 /// The children of one supervisor.
 pub struct State {
-    me: ActorRef<Msg>,
-    policy: Policy,
-    slots: HashMap<String, Slot>,
-    ids: HashMap<ActorId, String>,
+    pub(super) me: ActorRef<Msg>,
+    pub(super) policy: Policy,
+    pub(super) slots: HashMap<String, Slot>,
+    pub(super) ids: HashMap<ActorId, String>,
     /// Keys in phase `Queued`, the first to be started first.
-    queue: VecDeque<String>,
+    pub(super) queue: VecDeque<String>,
     /// How many slots are in phase `Starting`.
-    in_flight: usize,
-    early: HashMap<ActorId, End>,
+    pub(super) in_flight: usize,
+    pub(super) early: HashMap<ActorId, End>,
     serial: u64,
     pub(super) stop_by: Option<Instant>,
 }
@@ -55,301 +53,9 @@ impl State {
         }
     }
 
-    fn next_serial(&mut self) -> u64 {
+    pub(super) fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
-    }
-
-    fn room_for(&self, key: &str) -> Result<(), StartError> {
-        if self.slots.contains_key(key) {
-            return Err(StartError::Exists);
-        }
-        if self.slots.len() >= self.policy.children {
-            Err(StartError::Full(self.policy.children))
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Starts one of the first children, before this supervisor reads any message.
-    pub(super) async fn start_now(&mut self, child: Child) -> Result<(), StartError> {
-        self.room_for(&child.key)?;
-        let start = child.start.run(self.me.get_cell());
-        let started = timeout(self.policy.start_within, start).await;
-        let started = started
-            .map_err(|_elapsed| StartError::Late(self.policy.start_within))?
-            .map_err(|error| StartError::Failed(error.to_string()))?;
-        let slot = Slot::new(child, self.next_serial(), None);
-        self.running(slot, started);
-        Ok(())
-    }
-
-    pub(super) fn admit(&mut self, child: Child, reply: StartReply) {
-        if let Err(refused) = self.room_for(&child.key) {
-            return answer(reply, Err(refused));
-        }
-        let order = self.next_serial();
-        self.queue_up(Slot::new(child, order, Some(reply)));
-    }
-
-    /// Puts a slot in line for a start; its caller has taken it out of the map, or made it.
-    fn queue_up(&mut self, mut slot: Slot) {
-        if !matches!(slot.life, Life::Queued { .. }) {
-            slot.enter(Life::Queued { first: None });
-        }
-        self.queue.push_back(slot.child.key.clone());
-        self.slots.insert(slot.child.key.clone(), slot);
-        self.pump();
-    }
-
-    /// Begins as many starts as the policy allows.
-    fn pump(&mut self) {
-        while self.in_flight < self.policy.starts.max(1) {
-            let Some(key) = self.queue.pop_front() else { return };
-            self.launch(&key);
-        }
-    }
-
-    fn launch(&mut self, key: &str) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        let Life::Queued { first } = &mut slot.life else { return };
-        let first = first.take();
-        if first.is_none() {
-            slot.restarts += 1;
-            meter::count_restart(slot.child.kind);
-        }
-        let (go_on, called_off) = oneshot::channel::<()>();
-        let (start, above, within) = (slot.child.start.clone(), self.me.get_cell(), self.policy.start_within);
-        let work = async move {
-            tokio::select! {
-                biased;
-                _ = called_off => Err(StartError::Stopped),
-                started = timeout(within, start.run(above)) => match started {
-                    Ok(started) => started.map_err(|error| StartError::Failed(error.to_string())),
-                    Err(_elapsed) => Err(StartError::Late(within)),
-                },
-            }
-        };
-        let task = spawn_child(&self.me, work, {
-            let key = key.to_owned();
-            move |outcome| Msg::Note(Note(Inner::Begun(key, flat(outcome))))
-        });
-        slot.enter(Life::Starting { first, stops: Vec::new(), go_on: Some(go_on), task });
-        self.in_flight += 1;
-    }
-
-    /// A start has ended, well or not.
-    fn begun(&mut self, key: &str, outcome: Result<Started, StartError>) -> Result<(), Spent> {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        let verdict = self.settle_start(key, outcome);
-        if self.in_flight == 0 {
-            self.early.clear();
-        }
-        self.pump();
-        verdict
-    }
-
-    fn settle_start(&mut self, key: &str, outcome: Result<Started, StartError>) -> Result<(), Spent> {
-        let Some(mut slot) = self.slots.remove(key) else { return Ok(()) };
-        let Life::Starting { first, stops, .. } = &mut slot.life else {
-            self.slots.insert(key.to_owned(), slot);
-            return Ok(());
-        };
-        let (first, stops) = (first.take(), std::mem::take(stops));
-        match outcome {
-            Ok(started) if stops.is_empty() => {
-                let id = started.cell.get_id();
-                self.running(slot, started);
-                first.into_iter().for_each(|reply| answer(reply, Ok(())));
-                self.early.remove(&id).map_or(Ok(()), |end| self.ended(id, end))
-            }
-            Ok(started) => {
-                first.into_iter().for_each(|reply| answer(reply, Err(StartError::Stopped)));
-                let id = started.cell.get_id();
-                self.stopping(slot, started, stops, false);
-                self.early.remove(&id).map_or(Ok(()), |end| self.ended(id, end))
-            }
-            Err(error) if stops.is_empty() => match first {
-                Some(reply) => {
-                    answer(reply, Err(error));
-                    Ok(())
-                }
-                None => self.failed(slot, &error.to_string()),
-            },
-            Err(_called_off) => {
-                first.into_iter().for_each(|reply| answer(reply, Err(StartError::Stopped)));
-                stops.into_iter().for_each(|reply| answer(reply, ()));
-                Ok(())
-            }
-        }
-    }
-
-    fn running(&mut self, mut slot: Slot, started: Started) {
-        let key = slot.child.key.clone();
-        self.ids.insert(started.cell.get_id(), key.clone());
-        slot.enter(Life::Running { started });
-        self.slots.insert(key, slot);
-    }
-
-    fn stopping(&mut self, mut slot: Slot, started: Started, stops: Vec<StopReply>, again: bool) {
-        let deadline = Instant::now() + self.policy.stop_within;
-        ask(&started, deadline);
-        let key = slot.child.key.clone();
-        self.ids.insert(started.cell.get_id(), key.clone());
-        let _timer = self.overdue_at(&mut slot, deadline);
-        slot.enter(Life::Stopping { started, killed: false, stops, again, _timer });
-        self.slots.insert(key, slot);
-    }
-
-    fn overdue_at(&mut self, slot: &mut Slot, at: Instant) -> ChildTask {
-        slot.generation = self.next_serial();
-        let (key, generation) = (slot.child.key.clone(), slot.generation);
-        send_at(&self.me, at, move || Msg::Note(Note(Inner::Overdue(key, generation))))
-    }
-
-    /// An actor that is linked to this supervisor has ended.
-    pub(super) fn ended(&mut self, id: ActorId, end: End) -> Result<(), Spent> {
-        let Some(key) = self.ids.remove(&id) else {
-            if self.in_flight > 0 {
-                self.early.insert(id, end);
-            }
-            return Ok(());
-        };
-        let Some(mut slot) = self.slots.remove(&key) else { return Ok(()) };
-        match &mut slot.life {
-            Life::Running { .. } => match (slot.child.restart, end.abnormal) {
-                (Restart::Permanent, _) | (Restart::Transient, true) => self.failed(slot, &end.reason),
-                (Restart::Transient, false) | (Restart::Never, _) => {
-                    tracing::debug!(child = key, reason = end.reason, "ended for good");
-                    Ok(())
-                }
-            },
-            Life::Stopping { stops, again, .. } => {
-                std::mem::take(stops).into_iter().for_each(|reply| answer(reply, ()));
-                if *again {
-                    slot.note(&end.reason);
-                    self.queue_up(slot);
-                }
-                Ok(())
-            }
-            Life::Queued { .. } | Life::Starting { .. } | Life::Waiting { .. } | Life::Parked { .. } => {
-                self.slots.insert(key, slot);
-                Ok(())
-            }
-        }
-    }
-
-    /// Counts a failure, and plans the restart or spends the budget.
-    fn failed(&mut self, mut slot: Slot, reason: &str) -> Result<(), Spent> {
-        slot.note(reason);
-        let (key, kind) = (slot.child.key.clone(), slot.child.kind);
-        let Some(delay) = slot.failed(&self.policy) else {
-            tracing::error!(child = key, kind, reason = slot.last_reason(), "spent its restart budget");
-            let spent = Spent { key: key.clone(), reason: slot.last_reason().to_owned() };
-            slot.enter(Life::Parked { _counted: Parked::new(kind) });
-            self.slots.insert(key, slot);
-            return match self.policy.exhausted {
-                Exhausted::Park => Ok(()),
-                Exhausted::Escalate => Err(spent),
-            };
-        };
-        tracing::warn!(child = key, kind, reason = slot.last_reason(), ?delay, "failed, will be restarted");
-        let until = Instant::now() + delay;
-        slot.generation = self.next_serial();
-        let generation = slot.generation;
-        let _timer = send_at(&self.me, until, {
-            let key = key.clone();
-            move || Msg::Note(Note(Inner::Due(key, generation)))
-        });
-        slot.enter(Life::Waiting { until, _timer });
-        self.slots.insert(key, slot);
-        Ok(())
-    }
-
-    /// The wait before a restart is over.
-    fn due(&mut self, key: &str, generation: u64) {
-        let current =
-            |slot: &Slot| slot.generation == generation && matches!(slot.life, Life::Waiting { .. });
-        if self.slots.get(key).is_some_and(current)
-            && let Some(slot) = self.slots.remove(key)
-        {
-            self.queue_up(slot);
-        }
-    }
-
-    /// A child did not stop in time, or not even yield to its kill.
-    fn overdue(&mut self, key: &str, generation: u64) -> Result<(), Spent> {
-        if self.slots.get(key).is_none_or(|slot| slot.generation != generation) {
-            return Ok(());
-        }
-        let Some(mut slot) = self.slots.remove(key) else { return Ok(()) };
-        let timer = self.overdue_at(&mut slot, Instant::now() + KILL_GRACE);
-        let id = match &mut slot.life {
-            Life::Stopping { killed: killed @ false, started, _timer, .. } => {
-                tracing::warn!(child = key, "killed: did not stop before the deadline");
-                started.cell.kill();
-                (*killed, *_timer) = (true, timer);
-                None
-            }
-            Life::Stopping { started, .. } => Some(started.cell.get_id()),
-            Life::Queued { .. }
-            | Life::Starting { .. }
-            | Life::Running { .. }
-            | Life::Waiting { .. }
-            | Life::Parked { .. } => None,
-        };
-        self.slots.insert(key.to_owned(), slot);
-        let Some(id) = id else { return Ok(()) };
-        tracing::error!(child = key, "does not even yield to a kill");
-        self.ended(id, End { abnormal: true, reason: "does not yield to a kill".to_owned() })
-    }
-
-    /// Ends a child for good, whatever it does now.
-    pub(super) fn stop(&mut self, key: &str, reply: StopReply) {
-        let Some(mut slot) = self.slots.remove(key) else { return answer(reply, ()) };
-        match slot.life {
-            Life::Queued { first } => {
-                self.queue.retain(|queued| queued != key);
-                first.into_iter().for_each(|reply| answer(reply, Err(StartError::Stopped)));
-                return answer(reply, ());
-            }
-            Life::Waiting { .. } | Life::Parked { .. } => return answer(reply, ()),
-            Life::Running { started } => {
-                slot.life = Life::Running { started: started.clone() };
-                return self.stopping(slot, started, vec![reply], false);
-            }
-            Life::Starting { ref mut stops, ref mut go_on, .. } => {
-                *go_on = None;
-                stops.push(reply);
-            }
-            Life::Stopping { ref mut stops, ref mut again, .. } => {
-                *again = false;
-                stops.push(reply);
-            }
-        }
-        self.slots.insert(key.to_owned(), slot);
-    }
-
-    /// Starts a child anew, at once and with its budget restored; one that runs is stopped first.
-    pub(super) fn restart(&mut self, key: &str) -> Result<(), RestartError> {
-        let Some(mut slot) = self.slots.remove(key) else { return Err(RestartError::Unknown) };
-        slot.forgive();
-        let verdict = match &slot.life {
-            Life::Waiting { .. } | Life::Parked { .. } => {
-                self.queue_up(slot);
-                return Ok(());
-            }
-            Life::Running { started } => {
-                let started = started.clone();
-                self.stopping(slot, started, Vec::new(), true);
-                return Ok(());
-            }
-            Life::Queued { .. } | Life::Stopping { again: true, .. } => Ok(()),
-            Life::Starting { stops, .. } if stops.is_empty() => Ok(()),
-            Life::Starting { .. } | Life::Stopping { .. } => Err(RestartError::Stopping),
-        };
-        self.slots.insert(key.to_owned(), slot);
-        verdict
     }
 
     /// Does what the supervisor told itself to do.
@@ -380,7 +86,7 @@ impl State {
     }
 
     /// Lists the children and all below them, beside this supervisor's other work.
-    pub(super) fn tree(&self, deadline: Instant, reply: ractor::RpcReplyPort<Vec<Node>>) {
+    pub(super) fn tree(&self, deadline: Instant, reply: RpcReplyPort<Vec<Node>>) {
         let slots = self.in_order();
         let branch = |slot: &Slot| slot.started().and_then(|started| started.supervisor.clone());
         let branches =
@@ -395,7 +101,7 @@ impl State {
 
     /// Ends every child: starts are called off, the rest stops by the policy.
     pub(super) async fn stop_all(&mut self) {
-        let deadline = self.stop_by.unwrap_or_else(|| Instant::now() + self.policy.stop_within);
+        let deadline = self.stop_by.unwrap_or_else(|| from_now(self.policy.stop_within));
         let leaving = self.leave().await;
         finish(&leaving, self.policy.stop, deadline).await;
     }
@@ -403,8 +109,7 @@ impl State {
     /// Calls off every start, then gives all that runs below this supervisor in start order.
     async fn leave(&mut self) -> Vec<Leaving> {
         self.queue.clear();
-        let starting: Vec<String> =
-            self.slots.values().filter(|slot| is_starting(slot)).map(key_of).collect();
+        let starting: Vec<String> = self.slots.values().filter(is_starting).map(key_of).collect();
         let mut tasks = Vec::new();
         for slot in starting.iter().filter_map(|key| self.slots.remove(key)) {
             if let Life::Starting { task, .. } = slot.life {
@@ -448,8 +153,4 @@ fn as_leaving(slot: &Slot) -> Option<Leaving> {
 
 fn stray(cell: ActorCell) -> Leaving {
     Leaving { key: format!("unnamed {}", cell.get_id()), started: Started { cell, supervisor: None } }
-}
-
-fn flat(outcome: Result<Result<Started, StartError>, Panicked>) -> Result<Started, StartError> {
-    outcome.unwrap_or_else(|panicked| Err(StartError::Failed(panicked.to_string())))
 }

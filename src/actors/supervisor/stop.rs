@@ -8,9 +8,9 @@ use std::time::Duration;
 use ractor::{ActorCell, ActorRef};
 use tokio::time::Instant;
 
-use super::Msg;
 use super::child::Started;
 use super::policy::StopOrder;
+use super::{Msg, from_now};
 
 /// How long a kill may take: an actor that never comes to an await cannot be killed at all.
 pub(super) const KILL_GRACE: Duration = Duration::from_secs(1);
@@ -38,22 +38,30 @@ pub(super) async fn finish(leaving: &[Leaving], order: StopOrder, deadline: Inst
         StopOrder::Together => leaving.iter().for_each(|child| ask(&child.started, deadline)),
         StopOrder::Reverse => one_by_one(leaving, deadline).await,
     }
+    let late = still_there(leaving.iter().collect(), deadline).await;
+    late.iter().for_each(|child| kill(&child.key, &child.started.cell));
+    let stuck = still_there(late, from_now(KILL_GRACE)).await;
+    stuck.iter().for_each(|child| report_stuck(&child.key));
+}
+
+/// Those of `children` that have not ended by then.
+async fn still_there(children: Vec<&Leaving>, by: Instant) -> Vec<&Leaving> {
     let mut late = Vec::new();
-    for child in leaving {
-        if !ended(&child.started.cell, deadline).await {
+    for child in children {
+        if !ended(&child.started.cell, by).await {
             late.push(child);
         }
     }
-    for child in &late {
-        tracing::warn!(child = child.key, "killed: did not stop before the deadline");
-        child.started.cell.kill();
-    }
-    let grace = Instant::now() + KILL_GRACE;
-    for child in late {
-        if !ended(&child.started.cell, grace).await {
-            tracing::error!(child = child.key, "does not even yield to a kill");
-        }
-    }
+    late
+}
+
+pub(super) fn kill(key: &str, cell: &ActorCell) {
+    tracing::warn!(child = key, "killed: did not stop before the deadline");
+    cell.kill();
+}
+
+pub(super) fn report_stuck(key: &str) {
+    tracing::error!(child = key, "does not even yield to a kill");
 }
 
 async fn one_by_one(leaving: &[Leaving], deadline: Instant) {
