@@ -12,9 +12,29 @@ use source::Source;
 
 /// Crates that do input, output or scheduling: nothing for `domain`.
 const OUTSIDE: [&str; 23] = [
-    "tokio", "futures_util", "ractor", "axum", "tower", "tower_http", "hyper", "reqwest", "sqlx", "redis", "rustls",
-    "tokio_websockets", "tokio_tungstenite", "tungstenite", "whatsapp_rust", "wacore", "waproto", "recado_sandbox",
-    "std::fs", "std::net", "std::process", "std::thread", "std::env",
+    "tokio",
+    "futures_util",
+    "ractor",
+    "axum",
+    "tower",
+    "tower_http",
+    "hyper",
+    "reqwest",
+    "sqlx",
+    "redis",
+    "rustls",
+    "tokio_websockets",
+    "tokio_tungstenite",
+    "tungstenite",
+    "whatsapp_rust",
+    "wacore",
+    "waproto",
+    "recado_sandbox",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::env",
 ];
 
 /// A rule over single files.
@@ -40,7 +60,10 @@ impl Rule {
     fn check(&self) {
         let (path, text) = self.planted;
         assert!(self.holds_in(path), "the planted file is out of the rule's scope");
-        assert!((self.wrong)(&Source::new(path, text)).is_some(), "the rule does not see its planted violation");
+        assert!(
+            (self.wrong)(&Source::new(path, text)).is_some(),
+            "the rule does not see its planted violation"
+        );
         let (path, text) = self.innocent;
         if self.holds_in(path) {
             assert_eq!((self.wrong)(&Source::new(path, text)), None, "the rule accuses an innocent file");
@@ -59,7 +82,9 @@ impl Rule {
 /// The first path of the file that is or lies below one of these.
 fn names(file: &Source, forbidden: &[&str]) -> Option<String> {
     let below = |path: &String| {
-        forbidden.iter().any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
+        forbidden
+            .iter()
+            .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")))
     };
     file.paths().into_iter().find(below).map(|path| format!("names {path}"))
 }
@@ -70,12 +95,16 @@ fn domain_knows_no_upper_room_and_does_no_input_or_output() {
         scope: &["src/domain/"],
         except: &[],
         wrong: |file| {
-            let rooms = ["actors", "http", "grpc", "infra", "commands", "config"].map(|room| format!("crate::{room}"));
+            let rooms = ["actors", "http", "grpc", "infra", "commands", "config"]
+                .map(|room| format!("crate::{room}"));
             let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
             names(file, &rooms).or_else(|| names(file, &OUTSIDE))
         },
         planted: ("src/domain/planted.rs", "use std::time::Duration;\nuse tokio::time::sleep;\n"),
-        innocent: ("src/domain/innocent.rs", "//! tokio::time\nuse super::time::Timestamp;\nuse serde::Serialize;\n"),
+        innocent: (
+            "src/domain/innocent.rs",
+            "//! tokio::time\nuse super::time::Timestamp;\nuse serde::Serialize;\n",
+        ),
     }
     .check();
 }
@@ -141,12 +170,22 @@ fn sql_lives_only_under_the_store() {
             let statement = file.literals.iter().find(|literal| is_sql(literal));
             names(file, &["sqlx"]).or_else(|| statement.map(|text| format!("holds SQL: {text}")))
         },
-        planted: ("src/actors/planted.rs", "const Q: &str = \"\n    select id\n    from sessions where id = ?\";\n"),
-        innocent: ("src/actors/innocent.rs", "const HELP: &str = \"Select a session to update its name.\";\n"),
+        planted: (
+            "src/actors/planted.rs",
+            "const Q: &str = \"\n    select id\n    from sessions where id = ?\";\n",
+        ),
+        innocent: (
+            "src/actors/innocent.rs",
+            "const HELP: &str = \"Select a session to update its name.\";\n",
+        ),
     };
-    for planted in ["insert into events values (?)", "update sessions set seq = 1", "delete from inbox", "pragma x"] {
+    for planted in
+        ["insert into events values (?)", "update sessions set seq = 1", "delete from inbox", "pragma x"]
+    {
         assert!(is_sql(planted), "{planted}");
     }
+    let tested = "//! x\n#[cfg(test)]\nmod tests {\n    const Q: &str = \"delete from inbox\";\n}\n";
+    assert_eq!((rule.wrong)(&Source::new("src/http/innocent.rs", tested)), None, "unit tests do not ship");
     let import = Source::new("src/http/planted.rs", "use sqlx::SqlitePool;\n");
     assert!((rule.wrong)(&import).is_some(), "an import of sqlx goes unseen");
     rule.check();
@@ -170,8 +209,10 @@ fn a_task_belongs_to_an_actor() {
         scope: &["src/", "sandbox/src/"],
         except: &["src/actors/task.rs", "sandbox/src/task.rs", "src/commands/demo/mod.rs"],
         wrong: |file| {
-            let spawns = ["tokio::spawn", "tokio::task::spawn", "tokio::task::spawn_local", "std::thread::spawn"];
-            names(file, &spawns).or_else(|| (file.code.contains("thread::spawn(")).then(|| "spawns a thread".into()))
+            let spawns =
+                ["tokio::spawn", "tokio::task::spawn", "tokio::task::spawn_local", "std::thread::spawn"];
+            names(file, &spawns)
+                .or_else(|| (file.code.contains("thread::spawn(")).then(|| "spawns a thread".into()))
         },
         planted: ("src/infra/planted.rs", "fn f() { tokio::spawn(async {}); }\n"),
         innocent: ("src/infra/innocent.rs", "fn f() { tokio::task::spawn_blocking(|| ()); }\n"),
@@ -223,7 +264,8 @@ fn median(mut lengths: Vec<usize>) -> usize {
 fn the_median_file_stays_under_150_lines() {
     assert_eq!(median(vec![900, 1, 200]), 200, "the median sees what is long");
     let files = ["src/", "sandbox/src/"].iter().flat_map(|folder| source::below(folder));
-    let lengths: Vec<usize> = files.filter(|file| !file.path.contains("/tests")).map(|file| file.lines()).collect();
+    let lengths: Vec<usize> =
+        files.filter(|file| !file.path.contains("/tests")).map(|file| file.lines()).collect();
     let (count, longest) = (lengths.len(), lengths.iter().max().copied().unwrap_or_default());
     let median = median(lengths);
     println!("{count} files, median {median} lines, longest {longest}");
@@ -232,12 +274,18 @@ fn the_median_file_stays_under_150_lines() {
 
 /// The first feature named `danger-…` in a manifest, comments apart.
 fn danger(manifest: &str) -> Option<&str> {
-    manifest.lines().map(|line| line.split('#').next().unwrap_or_default()).find(|line| line.contains("danger-"))
+    manifest
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .find(|line| line.contains("danger-"))
 }
 
 #[test]
 fn no_danger_feature_is_asked_for_anywhere() {
-    assert!(danger("x = { features = [\"danger-skip-tls\"] } # no").is_some(), "a planted feature goes unseen");
+    assert!(
+        danger("x = { features = [\"danger-skip-tls\"] } # no").is_some(),
+        "a planted feature goes unseen"
+    );
     assert_eq!(danger("# Never with a `danger-*` feature.\nx = \"1\""), None);
     let mut files = Vec::new();
     source::walk(&source::root(), &mut files);
@@ -258,7 +306,17 @@ fn no_danger_feature_is_switched_on_by_anyone() {
     assert!(danger_in_tree("a v1 []\nb v2 [std,danger-x]\n").is_some(), "a planted feature goes unseen");
     assert_eq!(danger_in_tree("danger-zone v1 [std]\n"), None);
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--workspace", "--locked", "--edges", "normal,build,dev", "--prefix", "none", "-f", "{p} [{f}]"])
+        .args([
+            "tree",
+            "--workspace",
+            "--locked",
+            "--edges",
+            "normal,build,dev",
+            "--prefix",
+            "none",
+            "-f",
+            "{p} [{f}]",
+        ])
         .current_dir(source::root())
         .output()
         .unwrap();

@@ -11,21 +11,21 @@ pub struct Source {
     pub text: String,
     /// Without comments; literals are emptied.
     pub code: String,
-    /// The string literals.
+    /// The string literals of what ships.
     pub literals: Vec<String>,
 }
 
 impl Source {
     /// Reads a file's text.
     pub fn new(path: &str, text: &str) -> Self {
-        let (code, literals) = split(text);
+        let (code, _) = split(text);
+        let (_, literals) = split(shipped(text));
         Self { path: path.into(), text: text.into(), code, literals }
     }
 
-    /// Lines that ship: without the unit tests at the end.
+    /// Lines that ship.
     pub fn lines(&self) -> usize {
-        let shipped = self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        shipped.lines().count()
+        shipped(&self.text).lines().count()
     }
 
     /// Every path the code names, `use` trees spread out and `crate`, `self`, `super` resolved.
@@ -34,7 +34,9 @@ impl Source {
         let mut rest = self.code.as_str();
         while let Some(start) = rest.find(|c: char| c.is_ascii_alphabetic() || c == '_') {
             rest = &rest[start..];
-            let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
+            let length = rest
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+                .unwrap_or(rest.len());
             let (word, after) = rest.split_at(length);
             rest = after;
             if word == "use" {
@@ -48,6 +50,11 @@ impl Source {
         let module = module_of(&self.path);
         paths.iter().map(|path| resolve(&module, path)).collect()
     }
+}
+
+/// A file without the unit tests at its end.
+fn shipped(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
 
 /// Every Rust file below a folder of the repository; none when the folder is not there.
@@ -213,7 +220,9 @@ fn comments_and_literals_are_no_code() {
     let text = "let a = \"x\\\"tokio::spawn\"; // tokio::spawn\n/* tokio /* x */ spawn */ let b = '\"'; let c: &'a str = r#\"q\"q\"#;";
     let source = Source::new("src/x.rs", text);
     assert_eq!(source.literals, ["x\\\"tokio::spawn", "q\"q"]);
-    assert!(!source.code.contains("tokio") && source.code.contains("let b") && source.code.contains("&'a str"));
+    assert!(
+        !source.code.contains("tokio") && source.code.contains("let b") && source.code.contains("&'a str")
+    );
 }
 
 #[test]
