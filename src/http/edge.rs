@@ -125,9 +125,13 @@ mod tests {
 
     use super::*;
 
+    async fn breaks() -> &'static str {
+        panic!("boom")
+    }
+
     fn app() -> Router {
         Router::new()
-            .route("/panic", get(|| async { panic!("boom") }))
+            .route("/panic", get(breaks))
             .route("/stuck", get(std::future::pending::<()>))
             .route("/post", post(|| async { "fine" }))
             .fallback(unknown_route)

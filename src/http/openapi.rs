@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use utoipa::OpenApi as _;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response};
-use utoipa::{OpenApi as _, PartialSchema};
 
 use super::error::Details;
 
@@ -71,7 +71,7 @@ pub fn openapi() -> OpenApi {
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("An API key: `rec_…`, shown once when it is made"))
         .build();
-    components.security_schemes.insert("key".to_owned(), SecurityScheme::Http(key));
+    components.security_schemes.insert("key".to_owned(), RefOr::T(SecurityScheme::Http(key)));
     for (status, name, when, code) in PROBLEMS {
         components.responses.insert(name.to_owned(), RefOr::T(problem(status, when, code)));
     }
@@ -97,7 +97,7 @@ fn complete(operation: &mut Operation, names_a_thing: bool, writes: bool) {
     if writes {
         operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
         let replayed = HeaderBuilder::new()
-            .schema(text())
+            .schema(Some(text()))
             .description(Some("`true` on an answer that had been given before"))
             .build();
         for (status, response) in &mut operation.responses.responses {

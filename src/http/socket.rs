@@ -22,6 +22,7 @@ use super::auth::{Caller, bearer};
 use super::error::{Problem, Result};
 use super::events::{filter, position};
 use super::input::Params;
+use super::server::told;
 use crate::actors::subscription::{Frame, Subscription};
 use crate::domain::ids::Position;
 
@@ -173,7 +174,7 @@ impl Conversation {
         loop {
             let done = tokio::select! {
                 biased;
-                _ = self.stopping.wait_for(|stopping| *stopping) => {
+                () = told(&mut self.stopping) => {
                     Err(End::Told("stopping", self.events.position()))
                 }
                 said = self.socket.recv() => match said {
