@@ -87,7 +87,8 @@ impl SessionVault {
     /// `Unavailable`: another key, another place, or a damaged value. It can be mended by the right key only.
     pub fn open(&self, kind: &str, key: &str, sealed: &[u8]) -> Result<Vec<u8>> {
         let refused = || {
-            let message = "a stored credential does not open: is the encryption key the one it was stored with?";
+            let message =
+                "a stored credential does not open: is the encryption key the one it was stored with?";
             Error::new(Kind::Unavailable, "credential_unreadable", message)
         };
         let (layout, rest) = sealed.split_first().ok_or_else(refused)?;

@@ -78,7 +78,8 @@ impl Default for WebConfig {
 impl WebConfig {
     /// The engine's caches. They start empty: these numbers bound what one busy session may hold.
     pub(super) fn caches(&self) -> CacheConfig {
-        let bound = |minutes: u64, entries| CacheEntryConfig::new(Some(Duration::from_secs(minutes * 60)), entries);
+        let bound =
+            |minutes: u64, entries| CacheEntryConfig::new(Some(Duration::from_secs(minutes * 60)), entries);
         CacheConfig {
             group_cache: bound(60, 64),
             device_registry_cache: bound(60, 2048),

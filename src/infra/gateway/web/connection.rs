@@ -87,7 +87,11 @@ impl Connection {
     }
 
     /// Connects and serves until it ends; holds its place at the login gate only as long as it logs in.
-    pub(super) async fn serve(&self, permit: OwnedSemaphorePermit, mut closing: watch::Receiver<bool>) -> LinkEnd {
+    pub(super) async fn serve(
+        &self,
+        permit: OwnedSemaphorePermit,
+        mut closing: watch::Receiver<bool>,
+    ) -> LinkEnd {
         let mut permit = Some(permit);
         let mut watchdog = Watchdog::new(self.shared.config.timeouts);
         let run = Box::pin(self.client.run());

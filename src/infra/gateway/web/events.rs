@@ -173,7 +173,10 @@ impl Watcher {
 }
 
 impl EventHandler for Watcher {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the engine's list is open, and `interest` names what comes")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the engine's list is open, and `interest` names what comes"
+    )]
     fn handle_event(&self, event: Arc<Event>) {
         match &*event {
             Event::RawNode(node) => self.stanza(node.get()),
@@ -223,7 +226,8 @@ fn logout_reason(how: &LoggedOut) -> String {
     }
     let removed = |node: &Node| {
         let conflict = node.get_optional_child("conflict");
-        let by_phone = conflict.is_some_and(|conflict| conflict.attrs.get("type").is_some_and(|it| it == "device_removed"));
+        let by_phone = conflict
+            .is_some_and(|conflict| conflict.attrs.get("type").is_some_and(|it| it == "device_removed"));
         by_phone || node.attrs.get("code").is_some_and(|code| code == "516")
     };
     if how.raw.as_ref().is_some_and(removed) { "device_removed" } else { "logged_out" }.to_owned()

@@ -87,7 +87,10 @@ impl HttpClient for SessionHttp {
         let status_code = response.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
-            anyhow::ensure!(body.len() + chunk.len() <= BODY_LIMIT, "the answer is larger than {BODY_LIMIT} bytes");
+            anyhow::ensure!(
+                body.len() + chunk.len() <= BODY_LIMIT,
+                "the answer is larger than {BODY_LIMIT} bytes"
+            );
             body.extend_from_slice(&chunk);
         }
         Ok(HttpResponse { status_code, body })
@@ -106,10 +109,19 @@ mod tests {
 
     #[test]
     fn a_sandbox_session_asks_its_sandbox_only() {
-        let endpoint = Endpoint::Sandbox { url: "ws://10.0.0.1:8090/ws/chat".into(), static_key: "ab".repeat(32) };
+        let endpoint =
+            Endpoint::Sandbox { url: "ws://10.0.0.1:8090/ws/chat".into(), static_key: "ab".repeat(32) };
         let http = session(&endpoint);
-        assert_eq!(http.target("https://10.0.0.1:8090/mms/x?a=1").unwrap().as_str(), "http://10.0.0.1:8090/mms/x?a=1");
-        for url in ["https://10.0.0.1/mms", "https://10.0.0.2:8090/mms", "https://mmg.whatsapp.net/x", "file:///etc/passwd"] {
+        assert_eq!(
+            http.target("https://10.0.0.1:8090/mms/x?a=1").unwrap().as_str(),
+            "http://10.0.0.1:8090/mms/x?a=1"
+        );
+        for url in [
+            "https://10.0.0.1/mms",
+            "https://10.0.0.2:8090/mms",
+            "https://mmg.whatsapp.net/x",
+            "file:///etc/passwd",
+        ] {
             assert!(http.target(url).is_err(), "{url}");
         }
     }

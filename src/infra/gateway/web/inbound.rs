@@ -44,7 +44,8 @@ fn content(message: &Message) -> Option<Content> {
         && let Some(text) = extended.text.as_ref().filter(|text| !text.is_empty())
     {
         let quoted = extended.context_info.as_option().and_then(|context| context.stanza_id.clone());
-        let fine = |id: &String| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        let fine =
+            |id: &String| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
         return Some(Content::Text { text: text.clone(), reply_to: quoted.filter(fine) });
     }
     let kind = match message.protocol_message.as_option() {
@@ -84,7 +85,10 @@ fn kind(message: &Message) -> &'static str {
         (message.buttons_message.is_set() || message.buttons_response_message.is_set(), "buttons"),
         (message.list_message.is_set() || message.list_response_message.is_set(), "list"),
         (message.template_message.is_set() || message.template_button_reply_message.is_set(), "template"),
-        (message.interactive_message.is_set() || message.interactive_response_message.is_set(), "interactive"),
+        (
+            message.interactive_message.is_set() || message.interactive_response_message.is_set(),
+            "interactive",
+        ),
         (message.order_message.is_set() || message.product_message.is_set(), "commerce"),
         (message.album_message.is_set(), "album"),
         (message.comment_message.is_set() || message.enc_comment_message.is_set(), "comment"),

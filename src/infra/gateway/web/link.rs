@@ -83,7 +83,10 @@ impl WebLink {
             if let Some(live) = self.live() {
                 let seen = live.watcher.seen();
                 if seen.connected || trust::is_linked(live.client.pn().as_ref()) {
-                    return Err(Error::conflict("already_linked", "the session is linked to an account already"));
+                    return Err(Error::conflict(
+                        "already_linked",
+                        "the session is linked to an account already",
+                    ));
                 }
                 if seen.qr || seen.qr_over {
                     return Ok(live);
@@ -140,7 +143,8 @@ impl Link for WebLink {
         let late = || Error::unavailable("pairing_timeout", "WhatsApp did not give a pairing code in time");
         let ask = async {
             let live = self.unlinked().await?;
-            let options = PairCodeOptions { phone_number: phone.user().to_owned(), ..PairCodeOptions::default() };
+            let options =
+                PairCodeOptions { phone_number: phone.user().to_owned(), ..PairCodeOptions::default() };
             // Whoever asks again wants a new one; the engine refuses a second code beside the first.
             live.client.cancel_pair_code().await;
             Box::pin(live.client.pair_with_code(options)).await.map_err(|error| refusal(&error))
@@ -161,7 +165,10 @@ impl Link for WebLink {
             failed => {
                 watcher.unend(&requested);
                 let reason = failed.err().map_or("refused", |_late| "no answer in time");
-                Err(Error::unavailable("logout_failed", format!("WhatsApp did not unlink the device: {reason}")))
+                Err(Error::unavailable(
+                    "logout_failed",
+                    format!("WhatsApp did not unlink the device: {reason}"),
+                ))
             }
         }
     }

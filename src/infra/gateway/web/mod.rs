@@ -27,8 +27,8 @@ mod inbound;
 mod link;
 mod send;
 mod tasks;
-pub mod trust;
 mod transport;
+pub mod trust;
 mod watchdog;
 
 use std::fmt;

@@ -27,7 +27,9 @@ fn jid(address: &Address) -> Result<Jid, SendError> {
         Server::Lid => Ok(Jid::lid(address.user())),
         Server::Group => Ok(Jid::group(address.user())),
         Server::Newsletter => Ok(Jid::newsletter(address.user())),
-        Server::Broadcast => Err(refused("unsupported_recipient", "status updates and lists cannot be written to yet")),
+        Server::Broadcast => {
+            Err(refused("unsupported_recipient", "status updates and lists cannot be written to yet"))
+        }
     }
 }
 
@@ -63,7 +65,9 @@ fn body(content: &Content, to: &Address) -> Result<Message, SendError> {
 fn meaning(error: &Engine) -> SendError {
     match error {
         Engine::InvalidRequest(reason) => refused("invalid_request", reason),
-        Engine::Iq(IqError::ServerError { code, .. }) if matches!(code, 400 | 401 | 403 | 404 | 406 | 410) => {
+        Engine::Iq(IqError::ServerError { code, .. })
+            if matches!(code, 400 | 401 | 403 | 404 | 406 | 410) =>
+        {
             let reason = format!("WhatsApp refused a question about the recipient with {code}");
             refused(&format!("recipient_refused_{code}"), &reason)
         }

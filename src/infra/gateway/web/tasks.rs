@@ -83,7 +83,10 @@ impl Runtime for Tasks {
         TokioRuntime.sleep(duration)
     }
 
-    fn spawn_blocking(&self, f: Box<dyn FnOnce() + Send + 'static>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn spawn_blocking(
+        &self,
+        f: Box<dyn FnOnce() + Send + 'static>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         TokioRuntime.spawn_blocking(f)
     }
 

@@ -47,7 +47,8 @@ impl Route {
         };
         let refuse = |code| Error::invalid("endpoint.url", code, "is not an address that a session may have");
         let url = Url::parse(text).map_err(|_unparsable| refuse("invalid_endpoint"))?;
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| refuse("invalid_endpoint"))?;
+        let host =
+            url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| refuse("invalid_endpoint"))?;
         let port = url.port_or_known_default().ok_or_else(|| refuse("invalid_endpoint"))?;
         // Checked again on the host that will be dialled: two readings of one text may differ.
         if is_sandbox && is_real(host) {
@@ -177,7 +178,12 @@ mod tests {
 
     #[test]
     fn a_sandbox_may_be_anywhere_else() {
-        for url in ["ws://127.0.0.1:8090/ws/chat", "wss://sandbox.test/ws/chat", "ws://[::1]:9/ws", "ws://notwhatsapp.com/"] {
+        for url in [
+            "ws://127.0.0.1:8090/ws/chat",
+            "wss://sandbox.test/ws/chat",
+            "ws://[::1]:9/ws",
+            "ws://notwhatsapp.com/",
+        ] {
             assert!(route(url).is_ok(), "{url}");
         }
         assert_eq!(route("ws://[::1]:9/ws").unwrap().host(), "::1");

@@ -60,7 +60,9 @@ pub(super) fn unpinned(device: &Device) -> Device {
 pub fn boot_check() -> Result<()> {
     let (chain, key) = unsigned_chain();
     match HandshakeUtils::verify_server_cert(&chain, &key) {
-        Ok(_accepted) => Err(Error::bug("this build accepts unsigned WhatsApp certificates and must not run")),
+        Ok(_accepted) => {
+            Err(Error::bug("this build accepts unsigned WhatsApp certificates and must not run"))
+        }
         Err(_refused) => Ok(()),
     }
 }

@@ -74,9 +74,8 @@ impl Watchdog {
         {
             return Some(end.clone());
         }
-        let lost = |reason: &str| {
-            Some(LinkEnd::Lost { reason: reason.to_owned(), was_connected: seen.connected })
-        };
+        let lost =
+            |reason: &str| Some(LinkEnd::Lost { reason: reason.to_owned(), was_connected: seen.connected });
         if client.persistence_manager().is_saver_halted() {
             return lost("saver_halted");
         }

@@ -28,7 +28,8 @@ impl AppSyncStore for Backend {
 
     async fn set_sync_key(&self, key_id: &[u8], key: AppStateSyncKey) -> StoreResult<()> {
         let clock = now().0;
-        let before = ORDER.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(clock.max(last + 1)));
+        let before =
+            ORDER.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(clock.max(last + 1)));
         let order = clock.max(before.unwrap_or_default() + 1);
         self.write(vec![self.put(KEY, hex(key_id), &encode(&key)?, order)?]).await
     }
@@ -48,7 +49,8 @@ impl AppSyncStore for Backend {
         _version: u64,
         mutations: &[AppStateMutationMAC],
     ) -> StoreResult<()> {
-        let ops = mutations.iter().map(|mac| self.put(MAC, mac_name(name, &mac.index_mac), &mac.value_mac, 0));
+        let ops =
+            mutations.iter().map(|mac| self.put(MAC, mac_name(name, &mac.index_mac), &mac.value_mac, 0));
         let ops = ops.collect::<StoreResult<_>>()?;
         self.write(ops).await
     }

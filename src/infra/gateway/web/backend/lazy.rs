@@ -148,7 +148,8 @@ impl Lazy {
     /// Drops rows of a family that nobody will ask for any more.
     pub(super) fn expire(&mut self, kind: &str, before: i64) {
         let old = |key: &Key, row: &Row| key.0 == kind && row.stamp < before && row.writing == 0;
-        let old: Vec<Key> = self.rows.iter().filter(|(key, row)| old(key, row)).map(|(key, _)| key.clone()).collect();
+        let old: Vec<Key> =
+            self.rows.iter().filter(|(key, row)| old(key, row)).map(|(key, _)| key.clone()).collect();
         for key in old {
             self.forget(&key);
         }

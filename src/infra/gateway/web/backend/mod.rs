@@ -134,7 +134,11 @@ impl Backend {
     }
 
     /// Several values of one family, still encrypted; missing ones are left out.
-    async fn sealed_many(&self, kind: &'static str, keys: &[String]) -> StoreResult<Vec<(String, Vec<u8>, i64)>> {
+    async fn sealed_many(
+        &self,
+        kind: &'static str,
+        keys: &[String],
+    ) -> StoreResult<Vec<(String, Vec<u8>, i64)>> {
         let mut rows = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(READ_CHUNK) {
             rows.extend(within(self.store.auth_many(self.account.session, kind, chunk)).await?);
@@ -153,7 +157,11 @@ impl Backend {
         self.open_rows(kind, rows)
     }
 
-    async fn sealed_family(&self, kind: &'static str, prefix: &str) -> StoreResult<Vec<(String, Vec<u8>, i64)>> {
+    async fn sealed_family(
+        &self,
+        kind: &'static str,
+        prefix: &str,
+    ) -> StoreResult<Vec<(String, Vec<u8>, i64)>> {
         within(self.store.auth_prefix(self.account.session, kind, prefix)).await
     }
 

@@ -31,12 +31,13 @@ impl MsgSecretStore for Backend {
                     let (_, value, deadline) = stored.iter().find(|(other, _, _)| *other == key)?;
                     Some((*deadline, split(value)?.1))
                 });
-                let (deadline, sent) = known.map_or((entry.expires_at, entry.message_ts), |(deadline, sent)| {
-                    (
-                        merge_msg_secret_expiry(deadline, entry.expires_at),
-                        merge_msg_secret_message_ts(sent, entry.message_ts),
-                    )
-                });
+                let (deadline, sent) =
+                    known.map_or((entry.expires_at, entry.message_ts), |(deadline, sent)| {
+                        (
+                            merge_msg_secret_expiry(deadline, entry.expires_at),
+                            merge_msg_secret_message_ts(sent, entry.message_ts),
+                        )
+                    });
                 match here {
                     Some(at) => rows[at] = (key, entry.secret, deadline, sent),
                     None => rows.push((key, entry.secret, deadline, sent)),
@@ -73,7 +74,8 @@ impl MsgSecretStore for Backend {
             return Ok(0);
         }
         // The bound of `DeleteStamped` is exclusive, the engine's cutoff is not.
-        self.write(vec![AuthOp::DeleteStamped { kind: SECRET, before: cutoff_timestamp.saturating_add(1) }]).await?;
+        self.write(vec![AuthOp::DeleteStamped { kind: SECRET, before: cutoff_timestamp.saturating_add(1) }])
+            .await?;
         self.secrets_swept.store(now, Ordering::Release);
         Ok(0)
     }

@@ -26,7 +26,9 @@ impl ProtocolStore for Backend {
     async fn get_sender_key_devices(&self, group_jid: &str) -> StoreResult<Vec<(String, bool)>> {
         let prefix = joined(&[group_jid], "");
         let rows = self.family(SENDER_KEY_DEVICE, &prefix).await?.into_iter();
-        Ok(rows.filter_map(|(key, has, _)| Some((key.strip_prefix(&prefix)?.to_owned(), has == [1]))).collect())
+        Ok(rows
+            .filter_map(|(key, has, _)| Some((key.strip_prefix(&prefix)?.to_owned(), has == [1])))
+            .collect())
     }
 
     async fn set_sender_key_status(&self, group_jid: &str, entries: &[(&str, bool)]) -> StoreResult<()> {
@@ -47,7 +49,8 @@ impl ProtocolStore for Backend {
             return Ok(());
         }
         let rows = self.sealed_family(SENDER_KEY_DEVICE, "").await?.into_iter();
-        let ops = rows.filter(|(key, _, _)| after_first_part(key).is_some_and(|device| device_jids.contains(&device)));
+        let ops = rows
+            .filter(|(key, _, _)| after_first_part(key).is_some_and(|device| device_jids.contains(&device)));
         let ops = ops.map(|(key, _, _)| AuthOp::Delete { kind: SENDER_KEY_DEVICE, key });
         self.write(ops.collect()).await
     }
@@ -76,9 +79,11 @@ impl ProtocolStore for Backend {
         let mut ops = Vec::with_capacity(entries.len() * 2);
         for (_, old, _) in &known {
             let old: LidPnMappingEntry = decode(old)?;
-            let moved = |entry: &LidPnMappingEntry| entry.lid == old.lid && entry.phone_number != old.phone_number;
+            let moved =
+                |entry: &LidPnMappingEntry| entry.lid == old.lid && entry.phone_number != old.phone_number;
             // The number the LID had before may belong to somebody else by now: only its own pointer goes.
-            if entries.iter().any(moved) && self.get(PN, &old.phone_number).await?.as_deref() == Some(old.lid.as_bytes())
+            if entries.iter().any(moved)
+                && self.get(PN, &old.phone_number).await?.as_deref() == Some(old.lid.as_bytes())
             {
                 ops.push(AuthOp::Delete { kind: PN, key: old.phone_number });
             }
@@ -190,10 +195,18 @@ impl ProtocolStore for Backend {
         self.write(vec![self.put(TC_TOKEN, jid.to_owned(), &encode(&entry)?, 0)?]).await
     }
 
-    async fn store_received_tc_token(&self, jid: &str, token: &[u8], token_timestamp: i64) -> StoreResult<()> {
+    async fn store_received_tc_token(
+        &self,
+        jid: &str,
+        token: &[u8],
+        token_timestamp: i64,
+    ) -> StoreResult<()> {
         let _turn = self.turn.lock().await;
         let known = self.get_tc_token(jid).await?;
-        if known.as_ref().is_some_and(|known| !known.token.is_empty() && token_timestamp < known.token_timestamp) {
+        if known
+            .as_ref()
+            .is_some_and(|known| !known.token.is_empty() && token_timestamp < known.token_timestamp)
+        {
             return Ok(());
         }
         let sender_timestamp = known.and_then(|known| known.sender_timestamp);
@@ -223,7 +236,13 @@ impl ProtocolStore for Backend {
         Ok(0)
     }
 
-    async fn store_pending_inbound(&self, chat: &str, sender: &str, id: &str, message: &[u8]) -> StoreResult<()> {
+    async fn store_pending_inbound(
+        &self,
+        chat: &str,
+        sender: &str,
+        id: &str,
+        message: &[u8],
+    ) -> StoreResult<()> {
         self.store_pending_inbound_batch(&[PendingInboundRow { chat, sender, id, message }]).await
     }
 

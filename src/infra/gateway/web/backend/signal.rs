@@ -51,7 +51,8 @@ impl SignalStore for Backend {
     }
 
     async fn put_sessions_batch(&self, sessions: &[(Arc<str>, Bytes)]) -> StoreResult<()> {
-        let ops = sessions.iter().map(|(address, session)| self.put(SESSION, address.to_string(), session, 0));
+        let ops =
+            sessions.iter().map(|(address, session)| self.put(SESSION, address.to_string(), session, 0));
         let ops = ops.collect::<StoreResult<_>>()?;
         self.write_all(ops).await
     }
@@ -82,7 +83,8 @@ impl SignalStore for Backend {
     }
 
     async fn store_prekeys_batch(&self, keys: &[(u32, Bytes)], uploaded: bool) -> StoreResult<()> {
-        let ops = keys.iter().map(|(id, record)| self.put(PREKEY, id.to_string(), record, i64::from(uploaded)));
+        let ops =
+            keys.iter().map(|(id, record)| self.put(PREKEY, id.to_string(), record, i64::from(uploaded)));
         let ops = ops.collect::<StoreResult<_>>()?;
         self.write_all(ops).await
     }
@@ -137,7 +139,8 @@ impl SignalStore for Backend {
     }
 
     async fn put_sender_keys_batch(&self, sender_keys: &[(Arc<str>, Bytes)]) -> StoreResult<()> {
-        let ops = sender_keys.iter().map(|(address, record)| self.put(SENDER, address.to_string(), record, 0));
+        let ops =
+            sender_keys.iter().map(|(address, record)| self.put(SENDER, address.to_string(), record, 0));
         let ops = ops.collect::<StoreResult<_>>()?;
         self.write_all(ops).await
     }
