@@ -173,7 +173,7 @@ impl TestApp {
         loop {
             let page = self.get(&format!("/events?after={after}&limit=200{query}")).await;
             let items = page["items"].as_array().unwrap().clone();
-            let next = page["after"].as_i64().unwrap();
+            let next = page["nextAfter"].as_i64().unwrap();
             all.extend(items);
             if next == after {
                 return all;
