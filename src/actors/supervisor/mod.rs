@@ -43,6 +43,9 @@ use state::End;
 pub use state::State;
 pub use tree::{Node, Phase};
 
+/// The reason ractor gives for the end of a killed actor.
+const KILLED: &str = "killed";
+
 /// What a supervisor is asked. The functions of this module ask it with a deadline.
 pub enum Msg {
     /// Start a new child; answered when its start has ended.
@@ -156,10 +159,10 @@ impl Actor for Supervisor {
             SupervisionEvent::ActorFailed(cell, error) => {
                 (cell, End { abnormal: true, reason: error.to_string() })
             }
-            // An orderly end carries the actor's state; a kill and a cancelled task look like one, but do not.
+            // ractor reports a kill as an ordinary end: with its word as the reason, or without the actor's state.
             SupervisionEvent::ActorTerminated(cell, last_state, reason) => {
-                let reason = reason.unwrap_or_else(|| "stopped".to_owned());
-                (cell, End { abnormal: last_state.is_none(), reason })
+                let abnormal = last_state.is_none() || reason.as_deref() == Some(KILLED);
+                (cell, End { abnormal, reason: reason.unwrap_or_else(|| "stopped".to_owned()) })
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
         };
