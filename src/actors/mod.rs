@@ -18,3 +18,5 @@ pub mod relay;
 pub mod subscription;
 pub mod supervisor;
 pub mod task;
+#[cfg(test)]
+mod testing;

@@ -124,6 +124,10 @@ impl State {
                 tracing::warn!(group = self.args.group, %error, "a redriven letter is not there any more");
                 self.letters.remove(&letter);
             }
+            (Record::Buried(session, failed), Kind::NotFound) => {
+                tracing::error!(group = self.args.group, %error, "an event to bury is not in the table any more");
+                self.buried(session, failed.dead_letter);
+            }
             // The count goes on in memory; the next failure stores it.
             (Record::Failed(_), _) => {}
             (record @ (Record::Redriven(..) | Record::Buried(..)), _) => self.records.push(record),
