@@ -8,15 +8,26 @@
 //! 4. `pre_start` does nothing that can fail for outside reasons; connecting is the first message.
 //! 5. `Err` is returned only to be restarted. Every other failure is a state, with a metric.
 
+pub mod tree;
+
 pub mod archive;
 pub mod consumer;
+pub mod directory;
 pub mod handler;
+pub mod health;
 pub mod hub;
+pub mod leases;
 pub mod ledger;
 pub mod mailbox;
+pub mod pulse;
+pub mod queries;
 pub mod relay;
+pub mod roster;
+pub mod scheduler;
+pub mod session;
 pub mod subscription;
 pub mod supervisor;
 pub mod task;
 #[cfg(test)]
 mod testing;
+pub mod wake_sessions;

@@ -165,7 +165,10 @@ impl Subscription {
                     .ask(move |store| async move { store.events(shard, &filter, scanned, PAGE).await });
                 let (events, upto) = page.await?;
                 if upto <= scanned && events.is_empty() {
-                    return Err(Error::unavailable("events_late", "the table does not show what the hub has"));
+                    return Err(Error::unavailable(
+                        "events_late",
+                        "the table does not show what the hub has",
+                    ));
                 }
                 self.source = Source::Catching(events.into(), upto);
             }

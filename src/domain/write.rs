@@ -65,6 +65,35 @@ pub enum Write {
     Sweep(Sweep),
 }
 
+impl Write {
+    /// The shard whose logs this may add to: its relay is woken after the commit.
+    #[must_use]
+    pub fn wakes(&self) -> Option<Shard> {
+        match self {
+            Self::CreateSession(create) => Some(create.shard),
+            Self::Accept(accept) => Some(accept.shard),
+            Self::Progress(progress) => Some(progress.fence.shard),
+            Self::Inbound(inbound) => Some(inbound.fence.shard),
+            Self::Link(change) => Some(change.fence.shard),
+            Self::DeleteSession(fence, _) => Some(fence.shard),
+            Self::Sweep(sweep) => Some(sweep.fence.shard),
+            Self::AddKey(_)
+            | Self::TakeLease(_)
+            | Self::ReleaseLease(_)
+            | Self::Take(_)
+            | Self::Requeue(..)
+            | Self::Finish(_)
+            | Self::Auth(_)
+            | Self::Stamp(..)
+            | Self::Handled(_)
+            | Self::DeliveryFailed(_)
+            | Self::Bury(_)
+            | Self::Redrive(_)
+            | Self::Redriven(..) => None,
+        }
+    }
+}
+
 /// What a write answered.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -374,6 +403,8 @@ pub enum AuthOp {
         /// Start of the name; empty for the whole family.
         prefix: String,
     },
+    /// Removes everything of the session: it is unlinked.
+    Wipe,
     /// Removes the values of a family with `0 < stamp < before`.
     DeleteStamped {
         /// Family.

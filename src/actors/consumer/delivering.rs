@@ -25,7 +25,8 @@ impl State {
                 Some(Next::Deliver(delivery)) => self.deliver(myself, delivery),
                 Some(Next::Reload(session, after)) => self.reload(myself, session, after),
                 Some(Next::Wait(session, until)) => {
-                    let timer = self.child(myself, tokio::time::sleep_until(until), move |_| News::Due(session));
+                    let timer =
+                        self.child(myself, tokio::time::sleep_until(until), move |_| News::Due(session));
                     self.waits.insert(session, timer);
                 }
             }

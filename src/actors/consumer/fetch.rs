@@ -49,9 +49,7 @@ impl Fetch {
             return self.fill().await;
         }
         let read = match self.claim {
-            Some(idle) => {
-                self.stream.claim(self.key, &self.group, &self.consumer, idle, self.count).await
-            }
+            Some(idle) => self.stream.claim(self.key, &self.group, &self.consumer, idle, self.count).await,
             None => {
                 self.stream.read_group(self.key, &self.group, &self.consumer, self.count, self.wait).await
             }

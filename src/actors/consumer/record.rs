@@ -53,7 +53,8 @@ impl Recorder {
     /// Stores all of them in as few transactions as the Ledger makes of it; then acknowledges what is handled, and
     /// `acks` that were waiting.
     pub(super) async fn run(self, records: Vec<Record>, mut acks: Vec<Position>) -> Recorded {
-        let answers = join_all(records.iter().map(|record| self.ledgers.write_patiently(record.write()))).await;
+        let answers =
+            join_all(records.iter().map(|record| self.ledgers.write_patiently(record.write()))).await;
         let (mut stored, mut refused) = (Vec::new(), Vec::new());
         for (record, answer) in records.into_iter().zip(answers) {
             match answer {

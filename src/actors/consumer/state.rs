@@ -148,7 +148,11 @@ impl State {
                 Ok(None) => return,
                 Err(_elapsed) => {
                     let left = self.deliveries.len();
-                    tracing::warn!(group = self.args.group, left, "deliveries were cut off; they are repeated");
+                    tracing::warn!(
+                        group = self.args.group,
+                        left,
+                        "deliveries were cut off; they are repeated"
+                    );
                     return;
                 }
             }
@@ -189,7 +193,9 @@ impl State {
                 self.looking = None;
                 match outcome {
                     Ok(letters) => self.redrive(letters),
-                    Err(error) => tracing::warn!(group = self.args.group, %error, "dead letters cannot be read yet"),
+                    Err(error) => {
+                        tracing::warn!(group = self.args.group, %error, "dead letters cannot be read yet")
+                    }
                 }
             }
             News::Ended(delivery, outcome) => self.ended(&delivery, outcome),

@@ -148,7 +148,8 @@ async fn a_poison_event_delays_no_other_session_whether_it_fails_panics_or_hangs
         let start = Instant::now();
         // The poisoned session alone has more waiting than the window holds.
         world.commit(&[poisoned], 500);
-        let others: Vec<SessionId> = sessions.iter().copied().filter(|session| *session != poisoned).collect();
+        let others: Vec<SessionId> =
+            sessions.iter().copied().filter(|session| *session != poisoned).collect();
         world.commit(&others, 50);
         eventually("the others are done", || effects.count() >= 19 * 50 + 2).await;
         assert!(start.elapsed() < Duration::from_secs(2), "{how}: others waited {:?}", start.elapsed());

@@ -72,7 +72,12 @@ impl Fanout {
     }
 
     /// Takes a client in, unless it is too far behind: then it reads the table and comes again.
-    pub(super) fn join(&mut self, filter: EventFilter, after: Option<Position>, ticket: &Arc<Ticket>) -> Joined {
+    pub(super) fn join(
+        &mut self,
+        filter: EventFilter,
+        after: Option<Position>,
+        ticket: &Arc<Ticket>,
+    ) -> Joined {
         let after = after.unwrap_or(self.position);
         // A client leaves by its number; one that joins again takes its old place.
         self.seats.remove(&ticket.id());

@@ -99,7 +99,13 @@ impl Hub {
     #[must_use]
     pub fn new(shard: Shard, limits: Limits) -> Self {
         let places = limits.clients.min(Semaphore::MAX_PERMITS);
-        Self { shard, limits, slot: Arc::default(), places: Arc::new(Semaphore::new(places)), next: Arc::default() }
+        Self {
+            shard,
+            limits,
+            slot: Arc::default(),
+            places: Arc::new(Semaphore::new(places)),
+            next: Arc::default(),
+        }
     }
 
     /// Whose events it shows.
@@ -127,7 +133,8 @@ impl Hub {
     /// A place for one more client.
     pub(crate) fn ticket(&self) -> Result<Arc<Ticket>> {
         let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_full| Error::busy("too_many_clients", "too many clients follow events"))?;
+        let place =
+            place.map_err(|_full| Error::busy("too_many_clients", "too many clients follow events"))?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Ticket { id, closed: watch::Sender::new(None), _place: place }))
     }
@@ -150,7 +157,10 @@ impl Hub {
         }
     }
 
-    async fn ask<T: Send + 'static>(&self, message: impl FnOnce(ractor::RpcReplyPort<T>) -> Msg) -> Result<T> {
+    async fn ask<T: Send + 'static>(
+        &self,
+        message: impl FnOnce(ractor::RpcReplyPort<T>) -> Msg,
+    ) -> Result<T> {
         let gone = || Error::unavailable("hub_gone", "the hub is restarting");
         let actor = self.slot.load_full().ok_or_else(gone)?;
         let (sender, receiver) = ractor::concurrency::oneshot();

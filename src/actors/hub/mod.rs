@@ -31,8 +31,8 @@ use crate::infra::stream::{Stream, StreamKey};
 use crate::telemetry;
 
 pub(crate) use self::fanout::Packet;
-pub(crate) use self::handle::{Joined, Ticket};
 pub use self::handle::{Alarm, Hub, Limits};
+pub(crate) use self::handle::{Joined, Ticket};
 
 /// The most events taken in at once.
 const BATCH: usize = 512;

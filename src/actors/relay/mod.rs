@@ -226,12 +226,7 @@ impl State {
         }
     }
 
-    fn published(
-        &mut self,
-        myself: &ActorRef<Msg>,
-        log: Log,
-        outcome: Result<Result<Progress>, Panicked>,
-    ) {
+    fn published(&mut self, myself: &ActorRef<Msg>, log: Log, outcome: Result<Result<Progress>, Panicked>) {
         let outcome = outcome.unwrap_or_else(|panicked| Err(Error::bug(panicked)));
         let mut stamp = false;
         for lane in self.lanes.iter_mut().filter(|lane| lane.log() == log) {

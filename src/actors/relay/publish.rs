@@ -102,7 +102,12 @@ impl Lane {
     }
 
     pub(super) fn status(&self) -> Status {
-        Status { log: self.key.log, head: self.head, tail: self.tail, ahead: self.alarm == Some(Alarm::Ahead) }
+        Status {
+            log: self.key.log,
+            head: self.head,
+            tail: self.tail,
+            ahead: self.alarm == Some(Alarm::Ahead),
+        }
     }
 
     pub(super) fn forget_tail(&mut self) {
@@ -138,7 +143,10 @@ impl Lane {
     }
 
     /// The next round, when there may be something to carry and nothing stands against it.
-    pub(super) fn begin(&self, args: &Arguments) -> Option<impl Future<Output = Result<Progress>> + Send + use<>> {
+    pub(super) fn begin(
+        &self,
+        args: &Arguments,
+    ) -> Option<impl Future<Output = Result<Progress>> + Send + use<>> {
         let held_back = self.waiting.as_ref().is_some_and(|(_, until)| *until > Instant::now());
         if self.running.is_some() || held_back || self.tail.is_some_and(|tail| tail >= self.head) {
             return None;
@@ -205,7 +213,8 @@ impl Lane {
 
     fn failed(&mut self, error: &Error) -> Next {
         self.tail = None;
-        let wait = Schedule::exponential(Duration::from_millis(100), Duration::from_secs(5)).delay(self.failures);
+        let wait =
+            Schedule::exponential(Duration::from_millis(100), Duration::from_secs(5)).delay(self.failures);
         if self.failures == 0 {
             tracing::warn!(shard = %self.key.shard, log = %self.key.log, %error, "rows cannot be carried; trying on");
         }

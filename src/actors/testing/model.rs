@@ -8,9 +8,7 @@ use async_trait::async_trait;
 use super::{Faults, event};
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
-use crate::domain::ids::{
-    DeadLetterId, Epoch, Fence, MessageId, Position, SessionId, Shard, TenantId,
-};
+use crate::domain::ids::{DeadLetterId, Epoch, Fence, MessageId, Position, SessionId, Shard, TenantId};
 use crate::domain::view::{
     ChatView, DeadLetterView, DeliveryState, EventFilter, GroupState, KeyView, LogHead, MessageView, Page,
     PageRequest, Redriving, SessionView, Transition,
@@ -202,7 +200,8 @@ impl Tables {
         }
         let entries = self.numbered.get(&failed.log).into_iter().flatten();
         let event = entries.clone().find(|entry| entry.position == failed.position);
-        let event = (*event.ok_or_else(|| Error::not_found("event_not_found", "no such event"))?.event).clone();
+        let event =
+            (*event.ok_or_else(|| Error::not_found("event_not_found", "no such event"))?.event).clone();
         let (attempts, error) = (failed.attempts, failed.error.clone());
         self.letters.push(Letter { id: DeadLetterId::new(), event, state: "buried", attempts, error });
         let group = self.group(failed.log, &failed.group);
@@ -316,7 +315,12 @@ impl Store for Model {
         absent()
     }
 
-    async fn sessions_to_run(&self, _shard: Shard, _after: Option<SessionId>, _limit: usize) -> Result<Vec<SessionId>> {
+    async fn sessions_to_run(
+        &self,
+        _shard: Shard,
+        _after: Option<SessionId>,
+        _limit: usize,
+    ) -> Result<Vec<SessionId>> {
         absent()
     }
 
@@ -328,15 +332,31 @@ impl Store for Model {
         absent()
     }
 
-    async fn messages(&self, _tenant: TenantId, _session: Option<SessionId>, _chat: &str, _page: PageRequest) -> Result<Page<MessageView>> {
+    async fn messages(
+        &self,
+        _tenant: TenantId,
+        _session: Option<SessionId>,
+        _chat: &str,
+        _page: PageRequest,
+    ) -> Result<Page<MessageView>> {
         absent()
     }
 
-    async fn chats(&self, _tenant: TenantId, _session: Option<SessionId>, _page: PageRequest) -> Result<Page<ChatView>> {
+    async fn chats(
+        &self,
+        _tenant: TenantId,
+        _session: Option<SessionId>,
+        _page: PageRequest,
+    ) -> Result<Page<ChatView>> {
         absent()
     }
 
-    async fn dead_letters(&self, _tenant: TenantId, _state: Option<&str>, _page: PageRequest) -> Result<Page<DeadLetterView>> {
+    async fn dead_letters(
+        &self,
+        _tenant: TenantId,
+        _state: Option<&str>,
+        _page: PageRequest,
+    ) -> Result<Page<DeadLetterView>> {
         absent()
     }
 
@@ -348,14 +368,25 @@ impl Store for Model {
         absent()
     }
 
-    async fn auth_many(&self, _session: SessionId, _kind: &str, _keys: &[String]) -> Result<Vec<(String, Vec<u8>, i64)>> {
+    async fn auth_many(
+        &self,
+        _session: SessionId,
+        _kind: &str,
+        _keys: &[String],
+    ) -> Result<Vec<(String, Vec<u8>, i64)>> {
         absent()
     }
 
-    async fn auth_prefix(&self, _session: SessionId, _kind: &str, _prefix: &str) -> Result<Vec<(String, Vec<u8>, i64)>> {
+    async fn auth_prefix(
+        &self,
+        _session: SessionId,
+        _kind: &str,
+        _prefix: &str,
+    ) -> Result<Vec<(String, Vec<u8>, i64)>> {
         absent()
     }
 
     async fn probe(&self) -> Result<()> {
         absent()
-    }}
+    }
+}

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use crate::domain::error::Result;
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::time::Timestamp;
 use crate::domain::view::{
     ChatView, DeadLetterView, EventFilter, GroupState, KeyView, LogHead, MessageView, Page, PageRequest,
     Redriving, SessionView, Transition,
@@ -41,13 +42,16 @@ pub trait Store: Send + Sync + 'static {
     async fn owned_session(&self, session: SessionId) -> Result<Option<SessionView>>;
     /// Sessions of a tenant, oldest first.
     async fn sessions(&self, tenant: TenantId, page: PageRequest) -> Result<Page<SessionView>>;
-    /// Sessions of a shard that need an actor: those that want a link, and those with unfinished commands.
+    /// Sessions of a shard that need an actor: those that want a link, and those with unfinished lifecycle commands.
     async fn sessions_to_run(
         &self,
         shard: Shard,
         after: Option<SessionId>,
         limit: usize,
     ) -> Result<Vec<SessionId>>;
+    /// Sessions of a shard with work that waits since before `before`: queued lifecycle commands, or queued messages
+    /// of a connected session. What a lost wake-up forgot.
+    async fn sessions_behind(&self, shard: Shard, before: Timestamp, limit: usize) -> Result<Vec<SessionId>>;
     /// The last 50 transitions, newest first.
     async fn timeline(&self, tenant: TenantId, session: SessionId) -> Result<Vec<Transition>>;
 

@@ -1,0 +1,242 @@
+//! `<message>`: one ciphertext per device in, one stanza per device out. PROMISES: a message is refused as a whole when a
+//! mailbox it needs is full; a device sees its own ciphertext only; the sender is told when its device list was wrong.
+
+use std::sync::Arc;
+
+use whatsapp_rust::wacore::messages::MessageUtils;
+use whatsapp_rust::wacore_binary::builder::NodeBuilder;
+use whatsapp_rust::wacore_binary::{CompactString, Jid, Node, NodeRef, Server};
+
+use super::{Sender, post};
+use crate::account::device::Device;
+use crate::account::mailbox::Class;
+use crate::account::{Account, PHONE};
+use crate::clock::now_secs;
+use crate::faults::FaultKind;
+use crate::stanza::Read as _;
+use crate::world::World;
+
+/// Attributes that go through unchanged.
+const CARRIED: [&str; 5] = ["edit", "category", "push_priority", "decrypt-fail", "addressing_mode"];
+/// Children that go through to every device.
+const SHARED: [&str; 5] = ["meta", "reporting", "biz", "bot", "multicast"];
+/// Devices one message may name.
+const MAX_TARGETS: usize = 4096;
+
+/// The ciphertext for one device.
+struct Target<'a, 'b> {
+    jid: Jid,
+    account: Arc<Account>,
+    device: Arc<Device>,
+    ciphertext: &'a [NodeRef<'b>],
+}
+
+/// What became of a message.
+enum Verdict {
+    Accepted { phash: Option<String> },
+    Refused(u16),
+}
+
+pub(super) fn handle(world: &World, from: &Sender, node: &NodeRef<'_>) {
+    world.stats.messages.add(1);
+    let (phone, device) = (Some(from.account.phone.as_str()), from.device);
+    if from.is_phone() {
+        world.stats.phone_sent.add(1);
+    } else if let Some(fault) = world.faults.hit(FaultKind::Nack, phone, device) {
+        world.stats.faults.add(1);
+        answer(world, from, node, &Verdict::Refused(fault.code.unwrap_or(463)));
+        return;
+    }
+    let verdict = route(world, from, node);
+    if !from.is_phone() && world.faults.hit(FaultKind::WithholdAck, phone, device).is_some() {
+        world.stats.faults.add(1);
+        return;
+    }
+    answer(world, from, node, &verdict);
+}
+
+fn answer(world: &World, from: &Sender, node: &NodeRef<'_>, verdict: &Verdict) {
+    if from.is_phone() {
+        return;
+    }
+    world.stats.acks.add(1);
+    let mut ack = NodeBuilder::new("ack")
+        .attr("class", "message")
+        .attr("id", CompactString::from(node.word("id")))
+        .attr("t", now_secs().to_string());
+    if let Some(to) = node.get_attr("to") {
+        ack = ack.attr("from", to.to_node_value());
+    }
+    match verdict {
+        Verdict::Accepted { phash: None } => {}
+        Verdict::Accepted { phash: Some(hash) } => ack = ack.attr("phash", hash),
+        Verdict::Refused(code) => {
+            world.stats.nacks.add(1);
+            ack = ack.attr("error", code.to_string());
+        }
+    }
+    from.answer(ack.build());
+}
+
+fn route(world: &World, from: &Sender, node: &NodeRef<'_>) -> Verdict {
+    let Some(to) = node.jid("to") else { return Verdict::Refused(400) };
+    if node.word("id").is_empty() {
+        return Verdict::Refused(400);
+    }
+    let kind = match to.server {
+        Server::Broadcast | Server::Newsletter => Some(()),
+        _ => None,
+    };
+    if kind.is_none() && world.book.of(&to).is_none() {
+        return Verdict::Refused(404);
+    }
+    let targets = match targets(world, &to, node) {
+        Some(targets) => targets,
+        None => return Verdict::Refused(400),
+    };
+    if targets.iter().any(|t| !t.device.mailbox.has_room()) {
+        world.stats.overflow.add(1);
+        return Verdict::Refused(503);
+    }
+    let envelope = Envelope::new(from, &to, node);
+    for target in &targets {
+        let stanza = Arc::new(envelope.address(target));
+        post(world, &target.device, Class::Message, &envelope.id, stanza);
+    }
+    // A retry and a peer message name one device on purpose.
+    let fan_out = kind.is_none() && node.get_optional_child("participants").is_some();
+    Verdict::Accepted { phash: if fan_out { right_phash(world, from, &to, node) } else { None } }
+}
+
+/// The devices a message names; `None` if it makes no sense.
+fn targets<'a, 'b>(world: &World, to: &Jid, node: &'a NodeRef<'b>) -> Option<Vec<Target<'a, 'b>>> {
+    let Some(participants) = node.get_optional_child("participants") else {
+        // A bare ciphertext is for one device.
+        let jid = node.jid("participant").unwrap_or_else(|| to.clone());
+        return Some(target(world, jid, node.children()?).into_iter().collect());
+    };
+    let named = participants.children().unwrap_or_default();
+    if named.len() > MAX_TARGETS {
+        return None;
+    }
+    let mut targets = Vec::with_capacity(named.len());
+    for entry in named {
+        let found = target(world, entry.jid("jid")?, entry.children()?);
+        if found.is_none() {
+            // Unlinked in the meantime; the hash in the ack says so.
+            world.stats.unroutable.add(1);
+        }
+        targets.extend(found);
+    }
+    Some(targets)
+}
+
+fn target<'a, 'b>(world: &World, jid: Jid, children: &'a [NodeRef<'b>]) -> Option<Target<'a, 'b>> {
+    let account = world.book.of(&jid)?;
+    let device = account.device(jid.device)?;
+    Some(Target { jid, account, device, ciphertext: children })
+}
+
+/// What all copies of one message have in common.
+struct Envelope<'a> {
+    from: &'a Sender,
+    to: &'a Jid,
+    id: CompactString,
+    kind: CompactString,
+    time: String,
+    carried: Vec<(&'static str, CompactString)>,
+    shared: Vec<Node>,
+}
+
+impl<'a> Envelope<'a> {
+    fn new(from: &'a Sender, to: &'a Jid, node: &NodeRef<'_>) -> Self {
+        let keep = |name: &'static str| node.text(name).map(|v| (name, CompactString::from(v)));
+        let children = node.children().unwrap_or_default();
+        let shared = |c: &&NodeRef<'_>| c.tag == "device-identity" || SHARED.contains(&c.tag.as_ref());
+        let bare = node.get_optional_child("participants").is_none();
+        Self {
+            from,
+            to,
+            id: CompactString::from(node.word("id")),
+            kind: node.text("type").map_or(CompactString::const_new("text"), CompactString::from),
+            time: now_secs().to_string(),
+            carried: CARRIED.into_iter().filter_map(keep).collect(),
+            // A bare stanza's children are its ciphertext, and go out as they are.
+            shared: if bare {
+                Vec::new()
+            } else {
+                children.iter().filter(shared).map(NodeRef::to_owned).collect()
+            },
+        }
+    }
+
+    /// The stanza for one device.
+    fn address(&self, target: &Target<'_, '_>) -> Node {
+        let server = target.jid.server;
+        let account = &self.from.account;
+        let mut stanza = NodeBuilder::new("message")
+            .attr("id", self.id.clone())
+            .attr("type", self.kind.clone())
+            .attr("t", self.time.as_str())
+            .attr("notify", account.name.as_str());
+        let sender = self.from.jid(server);
+        let other = account.other_jid(server, PHONE);
+        if self.to.server == Server::Broadcast {
+            let name = if server.is_lid_family() { "participant_pn" } else { "participant_lid" };
+            stanza = stanza.attr("from", self.to).attr("participant", sender).attr(name, other);
+        } else {
+            let name = if server.is_lid_family() { "sender_pn" } else { "sender_lid" };
+            stanza = stanza.attr("from", sender).attr(name, other);
+        }
+        if Arc::ptr_eq(&target.account, account) && self.to.server != Server::Broadcast {
+            stanza = self.to_own_device(stanza, target);
+        }
+        for (name, value) in &self.carried {
+            stanza = stanza.attr(name, value.clone());
+        }
+        let needs_identity = target.ciphertext.iter().any(|c| c.word("type") == "pkmsg");
+        let shared = self.shared.iter().filter(|n| needs_identity || n.tag != "device-identity");
+        stanza.children(target.ciphertext.iter().map(NodeRef::to_owned).chain(shared.cloned())).build()
+    }
+
+    /// Own devices learn which conversation it is; peer messages have none.
+    fn to_own_device(&self, stanza: NodeBuilder, target: &Target<'_, '_>) -> NodeBuilder {
+        let chat = self.to.to_non_ad();
+        let is_peer = self.carried.iter().any(|(name, value)| *name == "category" && value == "peer");
+        let to_self = chat.user == target.account.phone.as_str() || chat.user == target.account.lid.as_str();
+        if is_peer || (to_self && self.to.device != 0) {
+            return stanza;
+        }
+        stanza.attr("recipient", chat)
+    }
+}
+
+/// The hash over the right device list, if the sender used another one.
+fn right_phash(world: &World, from: &Sender, to: &Jid, node: &NodeRef<'_>) -> Option<String> {
+    let named: Vec<Jid> = node
+        .get_optional_child("participants")?
+        .children()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|entry| entry.jid("jid"))
+        .collect();
+    let peer = world.book.of(to)?;
+    let space = |account: &Account| {
+        let mine = |j: &&Jid| j.user == account.lid.as_str() || j.user == account.phone.as_str();
+        named.iter().find(mine).map_or(to.server, |jid| jid.server)
+    };
+    let mut right: Vec<Jid> = Vec::with_capacity(named.len() + 1);
+    let peer_space = space(&peer);
+    right.extend(peer.device_ids().into_iter().map(|id| peer.jid(peer_space, id)));
+    if !Arc::ptr_eq(&peer, &from.account) {
+        let own_space = space(&from.account);
+        right.extend(from.account.device_ids().into_iter().map(|id| from.account.jid(own_space, id)));
+    }
+    right.retain(|jid| !(jid.device == from.device && is_of(jid, &from.account)));
+    let same = right.len() == named.len() && right.iter().all(|jid| named.contains(jid));
+    if same { None } else { MessageUtils::participant_list_hash(&right).ok() }
+}
+
+fn is_of(jid: &Jid, account: &Account) -> bool {
+    jid.user == account.lid.as_str() || jid.user == account.phone.as_str()
+}

@@ -1,0 +1,70 @@
+//! Where a link delivers what happens.
+//!
+//! Events gather in a bounded buffer and wake the session once, so its mailbox holds one message however many
+//! receipts rain in. Messages do not pass a mailbox at all: the engine needs the commit's answer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use ractor::ActorRef;
+
+use super::Msg;
+use crate::actors::ledger::Ledgers;
+use crate::domain::error::Result;
+use crate::domain::ids::{Fence, SessionId};
+use crate::domain::time::now;
+use crate::domain::write::{Inbound, InboundMessage, Write};
+use crate::infra::gateway::{LinkEvent, Sink};
+
+/// The most events that wait for the session. More means that the store is far behind: the link is dropped, and the
+/// server keeps the rest.
+const EVENTS_LIMIT: usize = 65_536;
+
+/// The sink of one link.
+pub(super) struct SessionSink {
+    pub(super) session: SessionId,
+    pub(super) fence: Fence,
+    pub(super) ledgers: Ledgers,
+    pub(super) actor: ActorRef<Msg>,
+    pub(super) inbox: Arc<Inbox>,
+}
+
+/// Events on their way to the session.
+#[derive(Default)]
+pub(super) struct Inbox {
+    events: Mutex<Vec<LinkEvent>>,
+    woken: AtomicBool,
+}
+
+impl Inbox {
+    /// Everything that has gathered.
+    pub(super) fn drain(&self) -> Vec<LinkEvent> {
+        self.woken.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn push(&self, event: LinkEvent) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() < EVENTS_LIMIT {
+            events.push(event);
+        } else if events.len() == EVENTS_LIMIT {
+            events.push(LinkEvent::Unhealthy { reason: "event_overflow".into() });
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for SessionSink {
+    fn event(&self, event: LinkEvent) {
+        self.inbox.push(event);
+        if !self.inbox.woken.swap(true, Ordering::SeqCst) && self.actor.cast(Msg::LinkEvents).is_err() {
+            tracing::debug!(session.id = %self.session, "an event of a link whose session has ended");
+        }
+    }
+
+    async fn inbound(&self, messages: Vec<InboundMessage>) -> Result<()> {
+        let inbound = Inbound { fence: self.fence, session: self.session, messages, at: now() };
+        self.ledgers.write_patiently(Write::Inbound(inbound)).await.map(|_done| ())
+    }
+}
