@@ -78,7 +78,13 @@ impl World {
         let faults = Arc::new(Faults::new(seed));
         let store = Arc::new(Model::new(Arc::clone(&faults)));
         let ledgers = Ledgers::new(10_000);
-        let ledger = ledger::Arguments { store: Arc::clone(&store) as Arc<dyn Store> };
+        let (relays, consumers) = (Relays::new(1), Consumers::default());
+        let ledger = ledger::Arguments {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            relays: relays.clone(),
+            consumers: consumers.clone(),
+            ledgers: ledgers.clone(),
+        };
         ledgers.attach(Actor::spawn(None, Ledger, ledger).await.unwrap().0);
         let queries = Queries::new(100);
         let archive = archive::Arguments { store: Arc::clone(&store) as Arc<dyn Store> };
@@ -89,8 +95,8 @@ impl World {
             store,
             ledgers,
             queries,
-            relays: Relays::new(1),
-            consumers: Consumers::default(),
+            relays,
+            consumers,
             epoch: AtomicUsize::new(1),
         }
     }

@@ -9,6 +9,7 @@ use super::{Faults, event};
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{DeadLetterId, Epoch, Fence, MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::time::Timestamp;
 use crate::domain::view::{
     ChatView, DeadLetterView, DeliveryState, EventFilter, GroupState, KeyView, LogHead, MessageView, Page,
     PageRequest, Redriving, SessionView, Transition,
@@ -319,6 +320,15 @@ impl Store for Model {
         &self,
         _shard: Shard,
         _after: Option<SessionId>,
+        _limit: usize,
+    ) -> Result<Vec<SessionId>> {
+        absent()
+    }
+
+    async fn sessions_behind(
+        &self,
+        _shard: Shard,
+        _before: Timestamp,
         _limit: usize,
     ) -> Result<Vec<SessionId>> {
         absent()
