@@ -4,6 +4,7 @@
 
 mod faults;
 mod model;
+mod simulation;
 mod stream;
 
 use std::future::Future;

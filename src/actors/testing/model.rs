@@ -82,6 +82,17 @@ impl Model {
         tables.groups.values().map(|group| group.cursor).max().unwrap_or_default()
     }
 
+    /// How many events have no position yet.
+    pub(crate) fn outbox(&self) -> usize {
+        self.tables.lock().unwrap().unnumbered.len()
+    }
+
+    /// Whether any group has recorded this as handled.
+    pub(crate) fn recorded(&self, position: Position) -> bool {
+        let tables = self.tables.lock().unwrap();
+        tables.groups.values().any(|group| group.cursor >= position || group.inbox.contains(&position))
+    }
+
     pub(crate) fn letters(&self) -> Vec<Letter> {
         self.tables.lock().unwrap().letters.clone()
     }
