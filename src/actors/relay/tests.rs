@@ -25,6 +25,17 @@ async fn caught_up(world: &World) {
     }
 }
 
+fn arguments(world: &World, settings: Settings) -> Arguments {
+    Arguments {
+        fence: world.fence(),
+        relays: world.relays.clone(),
+        ledgers: world.ledgers.clone(),
+        store: Arc::clone(&world.store) as Arc<dyn Store>,
+        stream: Arc::clone(&world.stream) as Arc<dyn Stream>,
+        settings,
+    }
+}
+
 async fn status(relay: &ActorRef<Msg>) -> Status {
     let (sender, answer) = ractor::concurrency::oneshot();
     relay.cast(Msg::Status(sender.into())).unwrap();
@@ -175,14 +186,7 @@ async fn a_full_stream_waits_for_its_groups_and_goes_on() {
     let stream = world.stream.inner();
     stream.create_group(DOMAIN, "slow", Position::default()).await.unwrap();
     let settings = Settings { batch: 50, keep: 0, ..Settings::default() };
-    let args = Arguments {
-        fence: world.fence(),
-        relays: world.relays.clone(),
-        ledgers: world.ledgers.clone(),
-        store: Arc::clone(&world.store) as Arc<dyn Store>,
-        stream: Arc::clone(&world.stream) as Arc<dyn Stream>,
-        settings,
-    };
+    let args = arguments(&world, settings);
     world.commit(&[SessionId::new()], 1000);
     let _relay = Actor::spawn(None, Relay, args).await.unwrap();
     let mut got = 0_usize;
@@ -199,7 +203,7 @@ async fn a_full_stream_waits_for_its_groups_and_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn the_relay_trims_what_every_group_has_acknowledged() {
     let world = World::new().await;
-    let _relay = world.relay().await;
+    let _relay = Actor::spawn(None, Relay, arguments(&world, Settings::default())).await.unwrap();
     world.commit(&[SessionId::new()], 5000);
     caught_up(&world).await;
     tokio::time::sleep(Duration::from_secs(10)).await;

@@ -50,9 +50,9 @@ pub(crate) fn event(session: SessionId, seq: i64) -> Event {
     }
 }
 
-/// Waits for a condition, at most a minute.
+/// Waits for a condition, at most ten minutes of (paused) time.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(600);
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -128,7 +128,8 @@ impl World {
             ledgers: self.ledgers.clone(),
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             stream: Arc::clone(&self.stream) as Arc<dyn Stream>,
-            settings: relay::Settings::default(),
+            // Everything stays, so that tests can count it.
+            settings: relay::Settings { keep: usize::MAX, ..relay::Settings::default() },
         };
         Actor::spawn(None, Relay, args).await.unwrap()
     }

@@ -82,15 +82,21 @@ impl Model {
         tables.groups.values().map(|group| group.cursor).max().unwrap_or_default()
     }
 
+    /// How many events have a position.
+    pub(crate) fn count(&self, log: Log) -> usize {
+        self.tables.lock().unwrap().numbered.get(&log).map_or(0, Vec::len)
+    }
+
+    /// What the group has recorded: the cursor, and what is handled above it.
+    pub(crate) fn standing(&self) -> (Position, BTreeSet<Position>) {
+        let tables = self.tables.lock().unwrap();
+        let group = tables.groups.values().next().cloned().unwrap_or_default();
+        (group.cursor, group.inbox)
+    }
+
     /// How many events have no position yet.
     pub(crate) fn outbox(&self) -> usize {
         self.tables.lock().unwrap().unnumbered.len()
-    }
-
-    /// Whether any group has recorded this as handled.
-    pub(crate) fn recorded(&self, position: Position) -> bool {
-        let tables = self.tables.lock().unwrap();
-        tables.groups.values().any(|group| group.cursor >= position || group.inbox.contains(&position))
     }
 
     pub(crate) fn letters(&self) -> Vec<Letter> {

@@ -1,12 +1,12 @@
 //! A seed decides everything: what is committed, which port calls fail before or after they did their work, who is
 //! killed, when the shard changes hands, what the stream loses. At the end the promises are counted.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
+use tokio::task::JoinHandle;
 
 use super::{DOMAIN, Delivery, Failure, Rng, SHARD, Script, World, eventually};
 use crate::actors::consumer::{self, Settings};
@@ -23,7 +23,7 @@ use crate::infra::stream::Stream;
 #[derive(Default)]
 struct Seen {
     effects: HashMap<SessionId, Vec<(i64, EventId)>>,
-    /// Delivered by the owner although it was recorded as handled.
+    /// Delivered although it was recorded before the consumer started, or handled by it.
     repeated: usize,
     /// Two deliveries of one session at once, by one consumer.
     overlapping: usize,
@@ -34,11 +34,10 @@ struct Run {
     rng: Rng,
     sessions: Vec<SessionId>,
     relay: ActorRef<relay::Msg>,
-    consumer: ActorRef<consumer::Msg>,
+    consumer: (ActorRef<consumer::Msg>, JoinHandle<()>),
     hub: Hub,
     hub_actor: ActorRef<hub::Msg>,
     seen: Arc<Mutex<Seen>>,
-    lives: AtomicUsize,
     seed: u64,
 }
 
@@ -51,8 +50,8 @@ impl Run {
         let (relay, _) = world.relay().await;
         let consumer = consumer(&world, &seen, seed).await;
         let hub_actor = start_hub(&world, &hub).await;
-        let (rng, lives) = (Rng::new(seed ^ 0xA5A5), AtomicUsize::new(1));
-        Self { world, rng, sessions, relay, consumer, hub, hub_actor, seen, lives, seed }
+        let rng = Rng::new(seed ^ 0xA5A5);
+        Self { world, rng, sessions, relay, consumer, hub, hub_actor, seen, seed }
     }
 
     fn chance(&mut self, percent: u64) -> bool {
@@ -66,18 +65,18 @@ impl Run {
                 self.relay = self.world.relay().await.0;
             }
             1 => {
-                self.consumer.kill();
-                self.restart_consumer().await;
+                self.consumer.0.kill();
+                self.restart_consumer(true).await;
             }
             2 => {
-                self.consumer.stop(None);
-                self.restart_consumer().await;
+                self.consumer.0.stop(None);
+                self.restart_consumer(true).await;
             }
             3 => {
                 // The old owner's actors are left running: they have to notice.
                 self.world.take_over();
                 self.relay = self.world.relay().await.0;
-                self.restart_consumer().await;
+                self.restart_consumer(false).await;
             }
             4 if self.chance(40) => self.world.stream.lose_everything(),
             5 => {
@@ -103,8 +102,11 @@ impl Run {
         }
     }
 
-    async fn restart_consumer(&mut self) {
-        self.lives.fetch_add(1, Ordering::SeqCst);
+    /// A supervisor starts a child when the last one has ended; another node does not know.
+    async fn restart_consumer(&mut self, ended: bool) {
+        if ended {
+            tokio::time::timeout(Duration::from_secs(60), &mut self.consumer.1).await.unwrap().unwrap();
+        }
         self.consumer = consumer(&self.world, &self.seen, self.rng.below(u64::MAX)).await;
     }
 
@@ -116,12 +118,9 @@ impl Run {
         self.relay = self.world.relay().await.0;
         let world = Arc::clone(&self.world);
         let what = format!("seed {seed}: everything is handled");
-        let all = || world.store.numbered(Log::DomainEvents);
-        eventually(&what, || {
-            world.store.outbox() == 0 && world.store.cursor() == Position::default().plus(all().len())
-        })
-        .await;
-        let all = all();
+        let all = || Position::default().plus(world.store.count(Log::DomainEvents));
+        eventually(&what, || world.store.outbox() == 0 && world.store.cursor() == all()).await;
+        let all = world.store.numbered(Log::DomainEvents);
         let tail = world.stream.inner().tail(DOMAIN).await.unwrap();
         assert_eq!(tail, Position::default().plus(all.len()), "seed {seed}: the stream lacks entries");
         let seen = self.seen.lock().unwrap();
@@ -158,22 +157,27 @@ async fn start_hub(world: &World, hub: &Hub) -> ActorRef<hub::Msg> {
 }
 
 /// A consumer whose sink fails, panics and dawdles by the seed.
-async fn consumer(world: &Arc<World>, seen: &Arc<Mutex<Seen>>, seed: u64) -> ActorRef<consumer::Msg> {
+async fn consumer(
+    world: &Arc<World>,
+    seen: &Arc<Mutex<Seen>>,
+    seed: u64,
+) -> (ActorRef<consumer::Msg>, JoinHandle<()>) {
+    let (cursor, inbox) = world.store.standing();
+    let done: Arc<Mutex<BTreeSet<Position>>> = Arc::new(Mutex::new(inbox));
     let rng = Mutex::new(Rng::new(seed));
     let running: Arc<Mutex<HashSet<SessionId>>> = Arc::default();
-    let (seen, watched, epoch) = (Arc::clone(seen), Arc::clone(world), world.fence().epoch);
+    let seen = Arc::clone(seen);
     let handler = Script(move |delivery: Delivery| {
         let fate = rng.lock().unwrap().below(100);
-        let (seen, world, running) = (Arc::clone(&seen), Arc::clone(&watched), Arc::clone(&running));
+        let (seen, done, running) = (Arc::clone(&seen), Arc::clone(&done), Arc::clone(&running));
         async move {
             let overlapping = !running.lock().unwrap().insert(delivery.session);
             let _running = Running(Arc::clone(&running), delivery.session);
-            let owner = world.fence().epoch == epoch;
             {
-                let mut seen = seen.lock().unwrap();
+                let (mut seen, done) = (seen.lock().unwrap(), done.lock().unwrap());
                 seen.overlapping += usize::from(overlapping);
-                let recorded = delivery.entries.iter().any(|entry| world.store.recorded(entry.position));
-                seen.repeated += usize::from(owner && recorded);
+                let mut positions = delivery.entries.iter().map(|entry| entry.position);
+                seen.repeated += usize::from(positions.any(|at| at <= cursor || done.contains(&at)));
             }
             if fate < 20 {
                 tokio::time::sleep(Duration::from_millis(fate * 3)).await;
@@ -185,10 +189,11 @@ async fn consumer(world: &Arc<World>, seen: &Arc<Mutex<Seen>>, seed: u64) -> Act
             let mut seen = seen.lock().unwrap();
             let effects = seen.effects.entry(delivery.session).or_default();
             effects.extend(delivery.entries.iter().map(|entry| (entry.event.seq, entry.event.event_id)));
+            done.lock().unwrap().extend(delivery.entries.iter().map(|entry| entry.position));
             Ok(())
         }
     });
-    world.consumer(Arc::new(handler), Settings { drain: Duration::from_secs(1), ..Settings::default() }).await.0
+    world.consumer(Arc::new(handler), Settings { drain: Duration::from_secs(1), ..Settings::default() }).await
 }
 
 /// Marks a session as being delivered until dropped, also by a panic or an abort.

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use recado::infra::stream::{Appended, StreamKey};
 use recado::domain::event::Log;
 use recado::domain::ids::{Position, Shard};
+use recado::infra::stream::{Appended, StreamKey};
 
 use super::{Duration, Fixture, KEY, NOW, SOON, START, entries, grow, positions, same};
 
