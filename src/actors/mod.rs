@@ -28,4 +28,6 @@ pub mod session;
 pub mod subscription;
 pub mod supervisor;
 pub mod task;
+#[cfg(test)]
+mod testing;
 pub mod wake_sessions;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
 use super::archive::Queries;
@@ -52,6 +52,7 @@ pub struct Subscription {
     queries: Queries,
     filter: EventFilter,
     ticket: Arc<Ticket>,
+    _place: OwnedSemaphorePermit,
     /// Where a client that has all it was given goes on.
     position: Position,
     source: Source,
@@ -82,7 +83,7 @@ impl Subscription {
         filter: EventFilter,
         after: Option<Position>,
     ) -> Result<Self> {
-        let ticket = hub.ticket()?;
+        let (ticket, place) = hub.ticket()?;
         let (position, source) = match after {
             Some(after) => {
                 check(queries, hub.shard(), after).await?;
@@ -94,7 +95,7 @@ impl Subscription {
             },
         };
         let (hub, queries) = (hub.clone(), queries.clone());
-        Ok(Self { hub, queries, filter, ticket, position, source, stuck: None })
+        Ok(Self { hub, queries, filter, ticket, _place: place, position, source, stuck: None })
     }
 
     /// The last position given: everything wanted up to here was a frame already.

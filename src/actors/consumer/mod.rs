@@ -8,10 +8,13 @@
 //! How: all that tasks of the consumer bring back travels one channel, and a `Turn` in the mailbox says that there is
 //! something; so a stop can drain what runs without a mailbox, and a thousand results are one turn and one write.
 
+mod delivering;
 mod fetch;
+mod intake;
 mod lanes;
 mod progress;
 mod record;
+mod recording;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -55,11 +55,10 @@ pub(crate) enum Joined {
     Behind,
 }
 
-/// A client's place among the allowed ones, and its alarm. The hub closes it; dropping it leaves.
+/// A client's number, and its alarm: the hub closes it.
 pub(crate) struct Ticket {
     id: u64,
     closed: watch::Sender<Option<&'static str>>,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Ticket {
@@ -130,13 +129,13 @@ impl Hub {
         self.slot.store(Some(Arc::new(actor)));
     }
 
-    /// A place for one more client.
-    pub(crate) fn ticket(&self) -> Result<Arc<Ticket>> {
+    /// A number for one more client, and its place among the allowed ones.
+    pub(crate) fn ticket(&self) -> Result<(Arc<Ticket>, OwnedSemaphorePermit)> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place =
             place.map_err(|_full| Error::busy("too_many_clients", "too many clients follow events"))?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(Ticket { id, closed: watch::Sender::new(None), _place: place }))
+        Ok((Arc::new(Ticket { id, closed: watch::Sender::new(None) }), place))
     }
 
     /// Asks for events above `after`, or from now on.

@@ -40,6 +40,8 @@ enum End {
     Full,
     /// The stream holds more than the table was given.
     Ahead,
+    /// The stream's last entry is not what the table has at its position.
+    Diverged,
     /// Rows between the stream's tail and the table's oldest are gone.
     Gap,
 }
@@ -59,6 +61,15 @@ impl Next {
     }
 }
 
+/// What only a person can mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alarm {
+    /// The stream holds positions the table never gave, or others gave: the tables lost commits.
+    Ahead,
+    /// Rows the stream lacks are gone from the table.
+    Gap,
+}
+
 /// One log on its way to its stream.
 pub(super) struct Lane {
     key: StreamKey,
@@ -67,8 +78,8 @@ pub(super) struct Lane {
     running: Option<ChildTask>,
     waiting: Option<(ChildTask, Instant)>,
     failures: u32,
-    /// Whether somebody must look: the stream is ahead, or rows are gone.
-    alarm: Option<&'static str>,
+    /// Whether somebody must look. Cleared only by a round that found stream and table in agreement again.
+    alarm: Option<Alarm>,
     trimmed: Instant,
 }
 
@@ -91,7 +102,12 @@ impl Lane {
     }
 
     pub(super) fn status(&self) -> Status {
-        Status { log: self.key.log, head: self.head, tail: self.tail, ahead: self.alarm == Some("ahead") }
+        Status {
+            log: self.key.log,
+            head: self.head,
+            tail: self.tail,
+            ahead: self.alarm == Some(Alarm::Ahead),
+        }
     }
 
     pub(super) fn forget_tail(&mut self) {
@@ -103,20 +119,22 @@ impl Lane {
         self.head = head;
         let Some(tail) = self.tail else { return };
         telemetry::relay_lag(self.key.shard, self.key.log, head, tail);
-        let ahead = tail > head;
-        if ahead && self.alarm.is_none() {
-            self.raise("ahead");
+        if tail > head {
+            self.raise(Alarm::Ahead);
         }
-        if !ahead && self.alarm == Some("ahead") {
-            self.clear();
+        if self.alarm.is_some() {
+            // Nothing is appended before both are compared again.
+            self.tail = None;
         }
     }
 
-    fn raise(&mut self, alarm: &'static str) {
-        self.alarm = Some(alarm);
+    fn raise(&mut self, alarm: Alarm) {
+        if self.alarm.replace(alarm) == Some(alarm) {
+            return;
+        }
         let Self { key, head, tail, .. } = self;
-        telemetry::relay_ahead(key.shard, key.log, alarm == "ahead");
-        tracing::error!(shard = %key.shard, log = %key.log, %head, ?tail, alarm, "stream and table disagree");
+        telemetry::relay_ahead(key.shard, key.log, alarm == Alarm::Ahead);
+        tracing::error!(shard = %key.shard, log = %key.log, %head, ?tail, ?alarm, "stream and table disagree");
     }
 
     fn clear(&mut self) {
@@ -174,7 +192,7 @@ impl Lane {
         telemetry::relay_lag(self.key.shard, self.key.log, self.head, progress.tail);
         match progress.end {
             End::Done => {
-                if self.alarm.is_some() && progress.tail <= self.head {
+                if self.alarm.is_some() {
                     self.clear();
                 }
                 Next::default()
@@ -182,10 +200,12 @@ impl Lane {
             End::Full => Next::after(ROOM),
             // Only a fresh head tells whether the stream is ahead or this relay is no longer the one that numbers.
             End::Ahead => Next { stamp: self.alarm.is_none(), again: None },
+            End::Diverged => {
+                self.raise(Alarm::Ahead);
+                Next::after(ALARMED)
+            }
             End::Gap => {
-                if self.alarm.is_none() {
-                    self.raise("gap");
-                }
+                self.raise(Alarm::Gap);
                 Next::after(ALARMED)
             }
         }
@@ -215,16 +235,36 @@ struct Round {
 
 impl Round {
     async fn run(&self, tail: Option<Position>) -> Result<Progress> {
-        let mut tail = match tail {
-            Some(tail) => tail,
-            None => self.stream.tail(self.key).await?,
+        let (mut tail, agreed) = match tail {
+            Some(tail) => (tail, true),
+            None => {
+                let tail = self.stream.tail(self.key).await?;
+                (tail, self.agrees(tail).await?)
+            }
         };
+        if !agreed {
+            return Ok(Progress { tail, end: End::Diverged, trimmed: false });
+        }
         let end = self.carry(&mut tail).await?;
         if self.trim {
             let keep = i64::try_from(self.settings.keep).unwrap_or(i64::MAX);
             self.stream.trim(self.key, Position(tail.0.saturating_sub(keep))).await?;
         }
         Ok(Progress { tail, end, trimmed: self.trim })
+    }
+
+    /// Whether the stream's last entry is the table's at that position, as far as both still have it. Tables that lost
+    /// commits give the same positions again to other events; appending behind the old ones would hide that.
+    async fn agrees(&self, tail: Position) -> Result<bool> {
+        let before = Position(tail.0 - 1);
+        if tail == Position::default() || tail > self.head {
+            return Ok(true);
+        }
+        let last = self.stream.read_from(self.key, before, 1, Duration::ZERO).await?;
+        let Some(last) = last.and_then(|entries| entries.into_iter().next()) else { return Ok(true) };
+        let row = self.store.log_after(self.key.shard, self.key.log, before, 1).await?;
+        let row = row.first().filter(|row| row.position == last.position);
+        Ok(row.is_none_or(|row| row.event.event_id == last.event.event_id))
     }
 
     async fn carry(&self, tail: &mut Position) -> Result<End> {
