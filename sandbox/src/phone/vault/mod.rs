@@ -67,7 +67,7 @@ impl Vault {
         self.sessions = Sessions::default();
     }
 
-    /// Signs for the account (XEdDSA with the identity key).
+    /// Signs for the account (`XEdDSA` with the identity key).
     pub(super) fn sign(&mut self, message: &[u8]) -> Result<[u8; 64], PhoneError> {
         Ok(self.identity.pair().private_key().calculate_signature(message, &mut self.rng)?)
     }
