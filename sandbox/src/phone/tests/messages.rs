@@ -1,3 +1,5 @@
+//! Conversations between phones and companions: delivery, order, repeats, copies, restarts.
+
 use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::wacore_binary::Jid;
 use whatsapp_rust::waproto::whatsapp as wa;
