@@ -9,3 +9,6 @@ pub mod infra;
 pub mod telemetry;
 
 pub mod actors;
+
+pub mod config;
+pub mod http;

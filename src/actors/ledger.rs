@@ -12,6 +12,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::consumer::Consumers;
 use super::relay::Relays;
 use crate::domain::error::{Error, Kind, Result};
 use crate::domain::write::{Outcome, Write};
@@ -33,6 +34,8 @@ pub struct Arguments {
     pub store: Arc<dyn Store>,
     /// Whom to wake after a commit.
     pub relays: Relays,
+    /// Whom to tell of dead letters to deliver again.
+    pub consumers: Consumers,
 }
 
 /// What it understands.
@@ -47,6 +50,7 @@ pub enum Msg {
 pub struct State {
     store: Arc<dyn Store>,
     relays: Relays,
+    consumers: Consumers,
     writes: Vec<Write>,
     replies: Vec<(RpcReplyPort<Result<Outcome>>, OwnedSemaphorePermit)>,
 }
@@ -57,7 +61,8 @@ impl Actor for Ledger {
     type Arguments = Arguments;
 
     async fn pre_start(&self, _myself: ActorRef<Msg>, args: Arguments) -> Result<State, ActorProcessingErr> {
-        Ok(State { store: args.store, relays: args.relays, writes: Vec::new(), replies: Vec::new() })
+        let (store, relays, consumers) = (args.store, args.relays, args.consumers);
+        Ok(State { store, relays, consumers, writes: Vec::new(), replies: Vec::new() })
     }
 
     async fn handle(
@@ -104,6 +109,9 @@ impl State {
         telemetry::ledger_commit(writes.len(), started.elapsed());
         for shard in writes.iter().filter_map(Write::wakes) {
             self.relays.wake(shard);
+        }
+        if writes.iter().any(|write| matches!(write, Write::Redrive(_))) {
+            self.consumers.redrive();
         }
         for ((reply, _permit), answer) in replies.into_iter().zip(answers) {
             if reply.send(answer).is_err() {

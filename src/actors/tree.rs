@@ -130,8 +130,12 @@ impl Tree {
 }
 
 fn ledger(parts: &Parts) -> Child {
-    let (store, relays, ledgers) = (parts.store.clone(), parts.relays.clone(), parts.ledgers.clone());
-    let make = move || (Ledger, ledger::Arguments { store: store.clone(), relays: relays.clone() });
+    let (store, relays, consumers) = (parts.store.clone(), parts.relays.clone(), parts.consumers.clone());
+    let ledgers = parts.ledgers.clone();
+    let make = move || {
+        let (store, relays, consumers) = (store.clone(), relays.clone(), consumers.clone());
+        (Ledger, ledger::Arguments { store, relays, consumers })
+    };
     leaf_known("ledger", "ledger", Restart::Permanent, make, move |actor| ledgers.attach(actor.clone()))
 }
 

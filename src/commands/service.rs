@@ -15,7 +15,7 @@ use crate::actors::relay::Relays;
 use crate::actors::session::Setup;
 use crate::actors::tree::{self, Group, Parts, Tree};
 use crate::config::Config;
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{Shard, TenantId};
 use crate::domain::retry::Schedule;
 use crate::domain::write::{AuthWrite, Write};
 use crate::http::{self, Api};
@@ -160,7 +160,7 @@ fn parts(config: &Config, store: Arc<SqliteStore>, groups: Vec<Group>, url: &str
         queries: Queries::new(QUERIES),
         relays: Relays::new(config.shards),
         consumers: Consumers::default(),
-        hub: Hub::new(hub::Limits { buffer: config.hub_buffer, ..hub::Limits::default() }),
+        hub: Hub::new(Shard(0), hub::Limits { buffer: config.hub_buffer, ..hub::Limits::default() }),
         directory,
         sessions,
         groups,

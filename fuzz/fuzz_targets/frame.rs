@@ -1,0 +1,9 @@
+//! A client's byte stream, whole and in pieces.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    targets::frame(data);
+});

@@ -1,0 +1,9 @@
+//! One decrypted frame of a client.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    targets::stanza(data);
+});

@@ -1,0 +1,130 @@
+// Drives an unmodified Baileys by lines of JSON, so that a test in another language can. Two things are ours and both
+// are set from outside, through what Baileys exports: the trust root and the address.
+//
+// in   {"do":"connect","url":"ws://…/ws/chat","rootKey":"<64 hex>","name":"push name"}
+//      {"do":"send","to":"<number or jid>","text":"…","id":"<optional>"}
+//      {"do":"read","chat":"<jid>","id":"<message id>","participant":"<optional jid>"}
+//      {"do":"quit"}
+// out  {"event":"qr","qr"} {"event":"linked"} {"event":"connected","jid","lid"} {"event":"sent","id","to"}
+//      {"event":"message","id","chat","chatAlt","fromMe","text","kind"} {"event":"receipt","id","status"}
+//      {"event":"closed","code","reason"} {"event":"failed","what","error"}
+import readline from 'node:readline'
+import makeWASocket, {
+    DisconnectReason, WA_CERT_DETAILS, initAuthCreds, jidNormalizedUser, makeCacheableSignalKeyStore, proto
+} from 'baileys'
+
+const STATUS = { 1: 'pending', 2: 'sent', 3: 'delivered', 4: 'read', 5: 'played' }
+const LOG = process.env.DRIVER_LOG ?? 'silent'
+
+const say = (event, more = {}) => process.stdout.write(JSON.stringify({ event, ...more }) + '\n')
+
+// Baileys asks for a pino-like logger; its own would mix with our lines.
+const logger = {
+    level: LOG,
+    child: () => logger,
+    ...Object.fromEntries(['trace', 'debug', 'info', 'warn', 'error', 'fatal'].map((level, rank, all) => [
+        level,
+        (what, text) => {
+            if (LOG !== 'silent' && rank >= all.indexOf(LOG)) {
+                const detail = JSON.stringify(what, (_, v) => (v instanceof Error ? v.stack : v))
+                process.stderr.write(`${level} ${text ?? ''} ${detail}\n`)
+            }
+        }
+    ]))
+}
+
+// Keys live as long as the process: it is linked anew in each test.
+function memory() {
+    const families = new Map()
+    const of = type => families.get(type) ?? families.set(type, new Map()).get(type)
+    return {
+        get: async (type, ids) => Object.fromEntries(ids.filter(id => of(type).has(id)).map(id => {
+            const value = of(type).get(id)
+            return [id, type === 'app-state-sync-key' ? proto.Message.AppStateSyncKeyData.fromObject(value) : value]
+        })),
+        set: async data => {
+            for (const [type, values] of Object.entries(data)) {
+                for (const [id, value] of Object.entries(values)) {
+                    if (value) of(type).set(id, value)
+                    else of(type).delete(id)
+                }
+            }
+        }
+    }
+}
+
+const state = { creds: initAuthCreds(), keys: makeCacheableSignalKeyStore(memory(), logger) }
+const sent = new Map()
+let socket, target, quitting = false
+
+const text = message => message?.conversation ?? message?.extendedTextMessage?.text
+const jidOf = to => (to.includes('@') ? to : `${to}@s.whatsapp.net`)
+
+function connect() {
+    socket = makeWASocket({
+        waWebSocketUrl: target.url,
+        version: [2, 3000, 1043857760],
+        browser: [target.name ?? 'Baileys', 'Chrome', '1'],
+        auth: state,
+        logger,
+        markOnlineOnConnect: false,
+        syncFullHistory: false,
+        getMessage: async key => sent.get(key.id)
+    })
+    socket.ev.on('creds.update', update => Object.assign(state.creds, update))
+    socket.ev.on('connection.update', ({ connection, qr, isNewLogin, lastDisconnect }) => {
+        if (qr) say('qr', { qr })
+        if (isNewLogin) say('linked')
+        if (connection === 'open') {
+            const { id, lid } = state.creds.me
+            say('connected', { jid: jidNormalizedUser(id), device: id, lid: lid && jidNormalizedUser(lid) })
+        }
+        if (connection === 'close') {
+            const code = lastDisconnect?.error?.output?.statusCode
+            if (quitting) return
+            say('closed', { code, reason: lastDisconnect?.error?.message })
+            if (code === DisconnectReason.restartRequired || code === DisconnectReason.connectionClosed
+                || code === DisconnectReason.connectionLost) connect()
+        }
+    })
+    socket.ev.on('messages.upsert', ({ messages, type }) => {
+        for (const { key, message, messageStubParameters } of messages) {
+            say('message', {
+                id: key.id, chat: key.remoteJid, chatAlt: key.remoteJidAlt, participant: key.participant,
+                fromMe: key.fromMe, text: text(message), kind: type, stub: messageStubParameters?.[0]
+            })
+        }
+    })
+    socket.ev.on('messages.update', updates => {
+        for (const { key, update } of updates) {
+            if (update.status !== undefined) say('receipt', { id: key.id, status: STATUS[update.status] ?? `${update.status}` })
+        }
+    })
+}
+
+const orders = {
+    connect: async order => {
+        target = order
+        WA_CERT_DETAILS.PUBLIC_KEY = Buffer.from(order.rootKey, 'hex')
+        connect()
+    },
+    send: async ({ to, text, id }) => {
+        const message = await socket.sendMessage(jidOf(to), { text }, id ? { messageId: id } : {})
+        sent.set(message.key.id, message.message)
+        say('sent', { id: message.key.id, to: message.key.remoteJid })
+    },
+    read: async ({ chat, id, participant }) => socket.readMessages([{ remoteJid: chat, id, participant, fromMe: false }]),
+    quit: async () => {
+        quitting = true
+        socket?.end(undefined)
+        process.exit(0)
+    }
+}
+
+process.on('unhandledRejection', error => say('failed', { what: 'unhandled', error: `${error?.stack ?? error}` }))
+for await (const line of readline.createInterface({ input: process.stdin })) {
+    if (!line.trim()) continue
+    const order = JSON.parse(line)
+    await orders[order.do](order).catch(error => say('failed', { what: order.do, error: `${error?.stack ?? error}` }))
+}
+process.exit(0)
