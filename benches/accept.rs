@@ -69,7 +69,8 @@ async fn measure() -> Result<()> {
 }
 
 async fn sessions(api: &mut Api) -> Result<Vec<String>> {
-    let endpoint = json!({"kind": "sandbox", "url": "ws://127.0.0.1:9/ws/chat", "staticKey": "07".repeat(32)});
+    let endpoint =
+        json!({"kind": "sandbox", "url": "ws://127.0.0.1:9/ws/chat", "staticKey": "07".repeat(32)});
     let mut sessions = Vec::new();
     for n in 0..CONNECTIONS {
         let body = json!({"name": format!("accept-{n}"), "endpoint": endpoint, "start": false});
@@ -128,7 +129,12 @@ async fn load(service: &Service, sessions: &[String], keys: Option<&str>, time: 
 }
 
 /// The key's number stands before the first line end behind `idempotency-key`; it is counted up in place.
-async fn client(addr: SocketAddr, mut request: Vec<u8>, keyed: bool, until: Instant) -> Result<(u64, Samples)> {
+async fn client(
+    addr: SocketAddr,
+    mut request: Vec<u8>,
+    keyed: bool,
+    until: Instant,
+) -> Result<(u64, Samples)> {
     let mut wire = Wire::connect(addr).await?;
     let number = if keyed { Some(place(&request).context("no key in the request")?) } else { None };
     let (mut accepted, mut times) = (0_u64, Samples::default());

@@ -39,7 +39,8 @@ async fn measure() -> Result<()> {
 
     say(&format!("{samples} messages each way…"));
     let sent = out(&service, &mut feed, (ana, luis), samples).await?;
-    let (mut to_phone, mut to_answer, mut to_peer) = (Samples::default(), Samples::default(), Samples::default());
+    let (mut to_phone, mut to_answer, mut to_peer) =
+        (Samples::default(), Samples::default(), Samples::default());
     let inbox = inbox(&mut sandbox.api(), &luis.phone).await?;
     for one in &sent {
         let arrived = inbox.get(&one.wa_id).context("a message did not reach the phone")?;
@@ -79,7 +80,12 @@ struct Sent {
 }
 
 /// Sends from the API, one after the other, each until the receiving session shows it.
-async fn out(service: &Service, feed: &mut Feed, (from, to): (&Account, &Account), count: u64) -> Result<Vec<Sent>> {
+async fn out(
+    service: &Service,
+    feed: &mut Feed,
+    (from, to): (&Account, &Account),
+    count: u64,
+) -> Result<Vec<Sent>> {
     let mut api = service.api();
     let path = format!("/sessions/{}/messages", from.session);
     let body = json!({"to": to.phone, "content": {"type": "text", "text": "hola"}});

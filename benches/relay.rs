@@ -61,7 +61,9 @@ async fn measure() -> Result<()> {
     let body = bodies.first().context("no body")?;
     let commits = plain::commits(folder.path(), body, Duration::from_secs(3)).await?;
     say(&format!("  drained {waiting} events in {:.2} s: {per_second:.0} events/s", took.as_secs_f64()));
-    say(&format!("  plain inserts of the same bodies, {BATCH} per transaction: {inserts:.0}/s; one per transaction: {commits:.0}/s"));
+    say(&format!(
+        "  plain inserts of the same bodies, {BATCH} per transaction: {inserts:.0}/s; one per transaction: {commits:.0}/s"
+    ));
     last_line(
         "relay",
         &json!({
@@ -107,7 +109,8 @@ async fn fill(store: &dyn Store, wanted: i64) -> Result<i64> {
             return Ok(waiting);
         }
         let batch = BATCH.min(usize::try_from((wanted - waiting + 1) / 2)?);
-        let writes: Vec<Write> = numbers.by_ref().take(batch).map(|session| accept(*session)).collect::<Result<_>>()?;
+        let writes: Vec<Write> =
+            numbers.by_ref().take(batch).map(|session| accept(*session)).collect::<Result<_>>()?;
         for answer in store.commit(&writes).await? {
             answer?;
         }
@@ -166,7 +169,12 @@ fn accept(session: SessionId) -> Result<Write> {
 }
 
 /// Starts ledger and relay and waits until the streams hold everything.
-async fn drain(store: &Arc<dyn Store>, stream: &Arc<dyn Stream>, fence: Fence, waiting: i64) -> Result<Duration> {
+async fn drain(
+    store: &Arc<dyn Store>,
+    stream: &Arc<dyn Stream>,
+    fence: Fence,
+    waiting: i64,
+) -> Result<Duration> {
     let (ledgers, relays) = (Ledgers::new(4096), Relays::new(1));
     let started = Instant::now();
     let writer = {

@@ -87,7 +87,9 @@ impl Run {
 
     fn report(&self, name: &str) {
         let (rate, cpu, sandbox) = (self.per_second(), self.cpu_ms(), self.sandbox_ms());
-        say(&format!("  {name:<22} {rate:.0} messages/s; {cpu:.3} ms CPU each (the sandbox {sandbox:.3} ms)"));
+        say(&format!(
+            "  {name:<22} {rate:.0} messages/s; {cpu:.3} ms CPU each (the sandbox {sandbox:.3} ms)"
+        ));
         say(&format!("  {:<22} {}", "", self.threads));
     }
 }
@@ -107,7 +109,12 @@ async fn carry(
     let mut load = JoinSet::new();
     let started = Instant::now();
     for n in 0..CONNECTIONS.min(window) {
-        let requests: Vec<Vec<u8>> = pairs.iter().skip(n % pairs.len()).step_by(CONNECTIONS).map(|pair| request(service, pair)).collect();
+        let requests: Vec<Vec<u8>> = pairs
+            .iter()
+            .skip(n % pairs.len())
+            .step_by(CONNECTIONS)
+            .map(|pair| request(service, pair))
+            .collect();
         let share = messages / CONNECTIONS + usize::from(n < messages % CONNECTIONS);
         load.spawn(client(service.addr(), requests, share, room.clone()));
     }

@@ -51,7 +51,10 @@ async fn measure() -> Result<()> {
     let before = (usage::cpu(pid)?, usage::by_thread(pid)?);
     sleep(quiet).await;
     let idle = usage::cpu(pid)?.saturating_sub(before.0).as_secs_f64() / quiet.as_secs_f64() * 100.0;
-    say(&format!("  at rest          {idle:.2} % of one core ({})", usage::threads_line(&before.1, &usage::by_thread(pid)?)));
+    say(&format!(
+        "  at rest          {idle:.2} % of one core ({})",
+        usage::threads_line(&before.1, &usage::by_thread(pid)?)
+    ));
 
     say("the sandbox restarts…");
     let cut = Instant::now();
@@ -63,7 +66,9 @@ async fn measure() -> Result<()> {
     let (connected, line) = all_connected(&service, count).await?;
     ensure!(connected as u64 == count, "not all connected: {line}");
     ensure!(most <= gate, "{most} logins at once through a gate of {gate}");
-    say(&format!("  all back {after_up:.1} s after it was up again ({after_cut:.1} s after the cut); at most {most} logins at once, gate {gate}"));
+    say(&format!(
+        "  all back {after_up:.1} s after it was up again ({after_cut:.1} s after the cut); at most {most} logins at once, gate {gate}"
+    ));
     let memory = usage::anonymous(pid)? as f64 / 1e6;
     last_line(
         "sessions",
@@ -83,7 +88,8 @@ async fn come_back(sandbox: &Sandbox, count: u64, since: Instant) -> Result<u64>
     let mut most = 0;
     loop {
         let stats = admin.get("/admin/stats").await?;
-        let read = |name: &str| stats[name].as_u64().with_context(|| format!("no {name} in the sandbox's stats"));
+        let read =
+            |name: &str| stats[name].as_u64().with_context(|| format!("no {name} in the sandbox's stats"));
         let (links, online) = (read("links")?, read("online")?);
         most = most.max(links.saturating_sub(online));
         if online == count {

@@ -12,3 +12,5 @@ pub mod actors;
 
 pub mod config;
 pub mod http;
+
+pub mod commands;

@@ -59,7 +59,11 @@ impl Samples {
     /// The sample that a share of all do not pass; 0 without samples.
     pub(crate) fn percentile(&mut self, share: f64) -> f64 {
         self.0.sort_by(f64::total_cmp);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length is an index")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a length is an index"
+        )]
         let at = ((self.0.len() as f64 * share).ceil() as usize).saturating_sub(1);
         self.0.get(at).copied().map_or(0.0, round)
     }

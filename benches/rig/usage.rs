@@ -20,7 +20,8 @@ pub(crate) fn threads(pid: u32) -> Result<u64> {
 
 fn status(pid: u32, field: &str) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field)).context("no such field in /proc status")?;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(field)).context("no such field in /proc status")?;
     let number = line.split_whitespace().next().context("no number in /proc status")?;
     Ok(number.parse()?)
 }
@@ -55,12 +56,20 @@ pub(crate) fn by_thread(pid: u32) -> Result<BTreeMap<String, Duration>> {
 }
 
 /// What each kind of thread spent between two looks, as a line for people.
-pub(crate) fn threads_line(before: &BTreeMap<String, Duration>, after: &BTreeMap<String, Duration>) -> String {
+pub(crate) fn threads_line(
+    before: &BTreeMap<String, Duration>,
+    after: &BTreeMap<String, Duration>,
+) -> String {
     let mut spent: Vec<_> = after
         .iter()
         .map(|(name, now)| (now.saturating_sub(before.get(name).copied().unwrap_or_default()), name))
         .filter(|(time, _)| !time.is_zero())
         .collect();
     spent.sort();
-    spent.iter().rev().map(|(time, name)| format!("{name} {:.2} s", time.as_secs_f64())).collect::<Vec<_>>().join(", ")
+    spent
+        .iter()
+        .rev()
+        .map(|(time, name)| format!("{name} {:.2} s", time.as_secs_f64()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

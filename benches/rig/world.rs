@@ -21,7 +21,8 @@ const LOOK: Duration = Duration::from_millis(25);
 
 /// A folder on the project's own disk, removed at the end.
 pub(crate) fn folder() -> Result<TempDir> {
-    let above = std::env::var_os("RECADO_RIG_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let above = std::env::var_os("RECADO_RIG_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     std::fs::create_dir_all(&above)?;
     Ok(tempfile::Builder::new().prefix("rig-").tempdir_in(above)?)
 }

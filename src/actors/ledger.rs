@@ -36,6 +36,8 @@ pub struct Arguments {
     pub relays: Relays,
     /// Whom to tell of dead letters to deliver again.
     pub consumers: Consumers,
+    /// Its own address: told of each commit.
+    pub ledgers: Ledgers,
 }
 
 /// What it understands.
@@ -51,6 +53,7 @@ pub struct State {
     store: Arc<dyn Store>,
     relays: Relays,
     consumers: Consumers,
+    ledgers: Ledgers,
     writes: Vec<Write>,
     replies: Vec<(RpcReplyPort<Result<Outcome>>, OwnedSemaphorePermit)>,
 }
@@ -61,8 +64,8 @@ impl Actor for Ledger {
     type Arguments = Arguments;
 
     async fn pre_start(&self, _myself: ActorRef<Msg>, args: Arguments) -> Result<State, ActorProcessingErr> {
-        let (store, relays, consumers) = (args.store, args.relays, args.consumers);
-        Ok(State { store, relays, consumers, writes: Vec::new(), replies: Vec::new() })
+        let Arguments { store, relays, consumers, ledgers } = args;
+        Ok(State { store, relays, consumers, ledgers, writes: Vec::new(), replies: Vec::new() })
     }
 
     async fn handle(
@@ -107,6 +110,9 @@ impl State {
         let started = tokio::time::Instant::now();
         let answers = commit(&*self.store, &writes).await;
         telemetry::ledger_commit(writes.len(), started.elapsed());
+        if answers.iter().any(Result::is_ok) {
+            self.ledgers.committed.store(Some(Arc::new(tokio::time::Instant::now())));
+        }
         for shard in writes.iter().filter_map(Write::wakes) {
             self.relays.wake(shard);
         }
@@ -150,18 +156,30 @@ pub struct Ledgers {
     slot: Arc<arc_swap::ArcSwapOption<ActorRef<Msg>>>,
     permits: Arc<Semaphore>,
     depth: usize,
+    committed: Arc<arc_swap::ArcSwapOption<tokio::time::Instant>>,
 }
 
 impl Ledgers {
     /// A way to a ledger that is yet to start; refuses beyond `depth` waiting writes.
     #[must_use]
     pub fn new(depth: usize) -> Self {
-        Self { slot: Arc::default(), permits: Arc::new(Semaphore::new(depth)), depth }
+        Self {
+            slot: Arc::default(),
+            permits: Arc::new(Semaphore::new(depth)),
+            depth,
+            committed: Arc::default(),
+        }
     }
 
     /// Points at the actor just started.
     pub fn attach(&self, actor: ActorRef<Msg>) {
         self.slot.store(Some(Arc::new(actor)));
+    }
+
+    /// When the last write was committed.
+    #[must_use]
+    pub fn last_commit(&self) -> Option<tokio::time::Instant> {
+        self.committed.load_full().map(|at| *at)
     }
 
     /// How many writes wait now.

@@ -131,12 +131,12 @@ impl Tree {
 
 fn ledger(parts: &Parts) -> Child {
     let (store, relays, consumers) = (parts.store.clone(), parts.relays.clone(), parts.consumers.clone());
-    let ledgers = parts.ledgers.clone();
+    let (ledgers, known) = (parts.ledgers.clone(), parts.ledgers.clone());
     let make = move || {
         let (store, relays, consumers) = (store.clone(), relays.clone(), consumers.clone());
-        (Ledger, ledger::Arguments { store, relays, consumers })
+        (Ledger, ledger::Arguments { store, relays, consumers, ledgers: ledgers.clone() })
     };
-    leaf_known("ledger", "ledger", Restart::Permanent, make, move |actor| ledgers.attach(actor.clone()))
+    leaf_known("ledger", "ledger", Restart::Permanent, make, move |actor| known.attach(actor.clone()))
 }
 
 fn archive(parts: &Parts) -> Child {

@@ -22,7 +22,7 @@ pub async fn run() -> Result<u8> {
         }
     };
     tell("engine", engine());
-    match Config::load() {
+    match Config::from_environment() {
         Err(error) => tell("configuration", Err(error.into())),
         Ok(config) => {
             tell("configuration", Ok(format!("listens on {}", config.listen)));

@@ -11,7 +11,7 @@ use crate::config::Config;
 /// When the configuration is wrong or the store does not open.
 #[expect(clippy::print_stdout, reason = "its output is for whoever runs it")]
 pub async fn run() -> Result<u8> {
-    let config = Config::load()?;
+    let config = Config::from_environment()?;
     let store = service::open_store(&config).await?;
     println!("the tables in {} are up to date", config.data_dir.display());
     store.close().await;

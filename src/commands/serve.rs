@@ -18,8 +18,8 @@ const STOP_LATE: u8 = 75;
 /// # Errors
 /// When the configuration is wrong or something does not start.
 pub async fn run() -> Result<u8> {
-    let config = Config::load()?;
-    telemetry::init(&config.log)?;
+    let config = Config::from_environment()?;
+    telemetry::start_logs(&config.log_level, config.log_format)?;
     let key_file = config.api_key_file.clone();
     let mut service = Service::start(config, Vec::new()).await?;
     if let Some(key) = service.key_at_first_start().await? {
@@ -58,7 +58,8 @@ fn tell_key(key: &str, file: Option<&std::path::Path>) -> Result<()> {
 fn service_key_file(file: &std::path::Path, key: &str) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
     file.write_all(key.as_bytes())?;
     Ok(())
 }

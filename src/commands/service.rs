@@ -11,6 +11,7 @@ use crate::actors::consumer::{self, Consumers};
 use crate::actors::directory::Directory;
 use crate::actors::hub::{self, Hub};
 use crate::actors::ledger::Ledgers;
+use crate::actors::pulse::Pulse;
 use crate::actors::relay::Relays;
 use crate::actors::session::Setup;
 use crate::actors::tree::{self, Group, Parts, Tree};
@@ -20,10 +21,10 @@ use crate::domain::retry::Schedule;
 use crate::domain::write::{AuthWrite, Write};
 use crate::http::{self, Api};
 use crate::infra::gateway::web::{AuthWriter, WebConfig, WebGateway, trust};
-use crate::infra::store::Store;
 use crate::infra::store::sqlite::SqliteStore;
 use crate::infra::stream::memory::{Limits, MemoryStream};
 use crate::infra::vault::Vault;
+use crate::telemetry;
 
 /// The most queries at once.
 const QUERIES: usize = 1024;
@@ -38,7 +39,7 @@ const EMBEDDED_NODE: &str = "embedded";
 /// A running service.
 pub struct Service {
     tree: Tree,
-    api: Api,
+    api: Arc<Api>,
     store: Arc<SqliteStore>,
     url: String,
     stop_within: Duration,
@@ -60,7 +61,8 @@ impl AuthWriter for Credentials {
 /// When the folder is in use, or the tables cannot be read.
 pub async fn open_store(config: &Config) -> Result<Arc<SqliteStore>> {
     std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
-    let store = SqliteStore::open(&config.data_dir).await.context("the store does not open")?;
+    let store =
+        SqliteStore::open(&config.data_dir.join("recado.db")).await.context("the store does not open")?;
     Ok(Arc::new(store))
 }
 
@@ -70,7 +72,7 @@ pub async fn open_store(config: &Config) -> Result<Arc<SqliteStore>> {
 /// When the key is malformed, or missing in production.
 pub fn open_vault(config: &Config) -> Result<Vault> {
     match &config.encryption_key {
-        Some(key) => Ok(Vault::from_text(key)?),
+        Some(key) => Ok(Vault::new(&key.0)),
         None => Ok(Vault::load_or_create(&config.data_dir.join("encryption.key"))?),
     }
 }
@@ -88,10 +90,12 @@ impl Service {
         socket.set_nonblocking(true)?;
         let url = format!("http://{}", socket.local_addr()?);
         let parts = parts(&config, store.clone(), groups, &url)?;
-        let api = api(&config, &parts);
+        telemetry::start_metrics();
+        let pulse = Pulse::new(parts.ledgers.clone(), parts.queries.clone(), parts.directory.clone());
+        let api = api(&config, &parts, pulse.clone());
         let tree = tree::start(parts, vec![http::actor::child(Arc::new(socket), api.clone())]).await?;
-        api.watch(tree.root());
-        Ok(Self { tree, api, store, url, stop_within: config.stop_within })
+        pulse.watch(tree.root());
+        Ok(Self { tree, api, store, url, stop_within: config.stop })
     }
 
     /// Where it answers.
@@ -105,18 +109,15 @@ impl Service {
     /// # Errors
     /// When the store does not answer.
     pub async fn key_at_first_start(&self) -> Result<Option<String>> {
-        if self.store.keys(TenantId::DEFAULT).await? > 0 {
-            return Ok(None);
-        }
-        self.first_key().await.map(Some)
+        Ok(http::first_key(&self.api.ledgers, &self.api.queries).await?)
     }
 
     /// A new API key.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn first_key(&self) -> Result<String> {
-        Ok(http::auth::new_key(&self.api.ledgers, TenantId::DEFAULT, "first").await?)
+    pub async fn new_key(&self) -> Result<String> {
+        Ok(http::add_key(&self.api.ledgers, TenantId::DEFAULT, "rig").await?)
     }
 
     /// Returns when the tree has failed.
@@ -137,6 +138,17 @@ pub fn install_crypto() {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider is installed already");
     }
+}
+
+fn api(config: &Config, parts: &Parts, health: Arc<Pulse>) -> Arc<Api> {
+    let actors = http::Actors {
+        ledgers: parts.ledgers.clone(),
+        queries: parts.queries.clone(),
+        hub: parts.hub.clone(),
+        directory: parts.directory.clone(),
+        health,
+    };
+    Api::new(actors, config.http())
 }
 
 fn parts(config: &Config, store: Arc<SqliteStore>, groups: Vec<Group>, url: &str) -> Result<Parts> {
@@ -164,10 +176,10 @@ fn parts(config: &Config, store: Arc<SqliteStore>, groups: Vec<Group>, url: &str
         directory,
         sessions,
         groups,
-        consumer: consumer::Settings { retries: config.retries.clone(), ..consumer::Settings::default() },
+        consumer: consumer::Settings { retries: config.events.retries(), ..consumer::Settings::default() },
         shards: config.shards,
         node: (EMBEDDED_NODE.into(), url.to_owned()),
-        max_sessions: config.max_sessions,
+        max_sessions: usize::try_from(config.max_sessions).unwrap_or(usize::MAX),
         keys_for: KEYS_FOR,
         ledgers,
     })

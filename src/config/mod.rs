@@ -8,7 +8,7 @@ mod variables;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -56,6 +56,8 @@ pub struct Config {
     pub events: EventsConfig,
     /// The WhatsApp client version to show, instead of the newest.
     pub client_version: Option<(u32, u32, u32)>,
+    /// Where to write the first API key besides showing it.
+    pub api_key_file: Option<PathBuf>,
     /// How long an orderly stop may take.
     pub stop: Duration,
 }
@@ -124,6 +126,15 @@ impl Config {
         Self::read(&|name| std::env::var(name).ok())
     }
 
+    /// The defaults, on a free port and in this folder: for the demo and for tests.
+    ///
+    /// # Errors
+    /// When a documented default is wrong.
+    pub fn embedded(folder: &Path) -> Result<Self, Problems> {
+        let config = Self::read(&|name| (name == "RECADO_LISTEN").then(|| "127.0.0.1:0".to_owned()))?;
+        Ok(Self { data_dir: folder.to_owned(), ..config })
+    }
+
     /// Reads variables from anywhere.
     ///
     /// # Errors
@@ -163,6 +174,9 @@ impl Config {
                 claim_idle: reader.millis("EVENTS_CLAIM_IDLE_MS", 100..=3_600_000),
                 claim_interval: reader.millis("EVENTS_CLAIM_INTERVAL_MS", 100..=3_600_000),
             },
+            api_key_file: Some(reader.text("RECADO_API_KEY_FILE"))
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
             client_version: reader.version("RECADO_CLIENT_VERSION"),
             stop: reader.seconds("RECADO_STOP_SECS", 5..=600),
         }

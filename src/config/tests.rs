@@ -10,7 +10,7 @@ fn read(values: &[(&str, &str)]) -> Result<Config, Problems> {
 #[test]
 fn nothing_set_is_a_working_configuration() {
     let config = read(&[]).unwrap();
-    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
     assert_eq!((config.login_gate, config.events.max_attempts), (20, 5));
     assert_eq!(config.mode, Mode::Development);
 }

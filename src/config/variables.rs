@@ -19,8 +19,8 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 pub const VARIABLES: &[Variable] = &[
     variable(
         "RECADO_LISTEN",
-        "127.0.0.1:8080",
-        "Address and port of the API; 0.0.0.0:8080 to be reachable from outside",
+        "127.0.0.1:3000",
+        "Address and port of the API; 0.0.0.0:3000 to be reachable from outside",
     ),
     variable("HTTP_PORT", "", "Port of the API on all addresses; used when RECADO_LISTEN is not set"),
     variable("PORT", "", "The same, as hosting platforms set it; used when HTTP_PORT is not set either"),
@@ -84,6 +84,11 @@ pub const VARIABLES: &[Variable] = &[
         "After this time an entry held by a consumer that does not answer is taken over",
     ),
     variable("EVENTS_CLAIM_INTERVAL_MS", "2000", "How often to look for such entries"),
+    variable(
+        "RECADO_API_KEY_FILE",
+        "",
+        "File to write the first API key to, readable by its owner alone, besides showing it once",
+    ),
     variable(
         "RECADO_CLIENT_VERSION",
         "",

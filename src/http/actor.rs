@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::Api;
 use crate::actors::supervisor::{Child, Restart, leaf};
 use crate::actors::task::{self, ChildTask, Panicked};
+use crate::domain::error::Result;
 
 /// How long requests under way may take to end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -24,11 +25,11 @@ pub struct Arguments {
     /// The bound socket: kept across restarts.
     pub socket: Arc<std::net::TcpListener>,
     /// What handlers hold.
-    pub api: Api,
+    pub api: Arc<Api>,
 }
 
 /// What it understands: the server has ended.
-pub struct Ended(Result<std::io::Result<()>, Panicked>);
+pub struct Ended(std::result::Result<Result<()>, Panicked>);
 
 /// What it holds.
 pub struct State {
@@ -39,7 +40,7 @@ pub struct State {
 
 /// The server as a supervised child.
 #[must_use]
-pub fn child(socket: Arc<std::net::TcpListener>, api: Api) -> Child {
+pub fn child(socket: Arc<std::net::TcpListener>, api: Arc<Api>) -> Child {
     leaf("http", "http", Restart::Permanent, move || {
         (Http, Arguments { socket: socket.clone(), api: api.clone() })
     })
@@ -63,7 +64,12 @@ impl Actor for Http {
         Ok(State { stop, ended, _serving: serving })
     }
 
-    async fn handle(&self, _myself: ActorRef<Ended>, Ended(end): Ended, _state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        _myself: ActorRef<Ended>,
+        Ended(end): Ended,
+        _state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         Err(match end {
             Ok(Ok(())) => "the server ended by itself".into(),
             Ok(Err(error)) => error.into(),

@@ -4,6 +4,7 @@
 //! route table is [`routes`]; the documentation at `/docs` is made from the same table. Promises: a `202` is sent
 //! after the commit; every failure is a problem with a stable code; every input has a size and every wait a deadline.
 
+pub mod actor;
 mod admin;
 mod auth;
 mod chats;

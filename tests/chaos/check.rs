@@ -181,7 +181,8 @@ pub(crate) async fn outgoing(
     for one in accepted {
         let view = api.get(&format!("/messages/{}", one.message)).await?;
         let state = text(&view, "state");
-        let copies = inboxes.get(&one.to).and_then(|inbox| inbox.get(&one.wa_id)).copied().unwrap_or_default();
+        let copies =
+            inboxes.get(&one.to).and_then(|inbox| inbox.get(&one.wa_id)).copied().unwrap_or_default();
         if !ENDED.contains(&state.as_str()) {
             found.stuck += 1;
         } else if state == "failed" {
@@ -205,7 +206,9 @@ async fn inboxes(admin: &mut Api, accounts: &[Account]) -> Result<HashMap<String
         let mut inbox = HashMap::new();
         let mut after = 0;
         loop {
-            let page = admin.get(&format!("/admin/accounts/{}/inbox?after={after}&limit=5000", account.phone)).await?;
+            let page = admin
+                .get(&format!("/admin/accounts/{}/inbox?after={after}&limit=5000", account.phone))
+                .await?;
             let messages = page["messages"].as_array().context("an inbox without messages")?;
             for message in messages {
                 inbox.insert(text(message, "messageId"), message["copies"].as_u64().unwrap_or(1));
@@ -252,7 +255,10 @@ async fn receipted(admin: &mut Api, account: &Account) -> Result<HashSet<String>
     let mut ids = HashSet::new();
     let mut after = 0;
     loop {
-        let path = format!("/admin/accounts/{}/receipted?device={}&after={after}&limit=5000", account.phone, account.device);
+        let path = format!(
+            "/admin/accounts/{}/receipted?device={}&after={after}&limit=5000",
+            account.phone, account.device
+        );
         let page = admin.get(&path).await?;
         let new = page["ids"].as_array().context("no ids of receipts")?;
         if new.is_empty() {

@@ -244,8 +244,11 @@ impl Figures {
             ("duplicates on the WebSocket", self.watched.duplicates),
             ("order violations on the WebSocket", self.watched.disorder),
         ];
-        let mut broken: Vec<String> =
-            zeros.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name}: {count}")).collect();
+        let mut broken: Vec<String> = zeros
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| format!("{name}: {count}"))
+            .collect();
         // A run in which nothing happened proves nothing.
         if self.accepted == 0 || self.inbound.receipted == 0 || self.watched.events != self.log.events {
             broken.push(format!(

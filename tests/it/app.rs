@@ -54,7 +54,7 @@ impl TestApp {
         let folder = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
         let service = Service::start(config(&folder), groups.clone()).await.unwrap();
-        let key = service.first_key().await.unwrap();
+        let key = service.new_key().await.unwrap();
         let base = service.url().to_owned();
         let http = reqwest::Client::builder().timeout(SOON).build().unwrap();
         Self { sandbox: Some(sandbox), http, base, key, service: Some(service), groups, folder, unfinished: false }
@@ -204,7 +204,7 @@ impl TestApp {
 }
 
 fn config(folder: &TempDir) -> Config {
-    Config { listen: "127.0.0.1:0".parse().unwrap(), data_dir: folder.path().to_owned(), ..Config::default() }
+    Config::embedded(folder.path()).unwrap()
 }
 
 impl Drop for TestApp {

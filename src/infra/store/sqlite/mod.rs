@@ -27,7 +27,7 @@ use super::{Answers, Store};
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
-use crate::domain::time::now;
+use crate::domain::time::{Timestamp, now};
 use crate::domain::view::{
     ChatView, DeadLetterView, EventFilter, GroupState, KeyView, LogHead, MessageView, Page, PageRequest,
     Redriving, SessionView, Transition,
@@ -205,6 +205,10 @@ impl Store for SqliteStore {
 
     async fn sessions(&self, tenant: TenantId, page: PageRequest) -> Result<Page<SessionView>> {
         read::sessions::list(&self.readers, tenant, &page).await
+    }
+
+    async fn sessions_behind(&self, shard: Shard, before: Timestamp, limit: usize) -> Result<Vec<SessionId>> {
+        read::sessions::behind(&self.readers, shard, before, limit).await
     }
 
     async fn sessions_to_run(

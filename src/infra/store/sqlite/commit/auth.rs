@@ -29,6 +29,8 @@ static PUT_CREDS: Bulk = Bulk::new(
     " on conflict (session_id) do update set value = excluded.value",
 );
 
+pub(super) const WIPE_CREDS: &str = "delete from session_auth_creds where session_id = ?";
+pub(super) const WIPE_KEYS: &str = "delete from session_auth_keys where session_id = ?";
 const DELETE_PREFIX: &str = "delete from session_auth_keys where session_id = ?1 and kind = ?2 and key >= ?3 \
     and key < ?3 || char(1114111)";
 const DELETE_STAMPED: &str =
@@ -89,6 +91,15 @@ impl<'w> Fold<'w> {
             }
             AuthOp::Delete { kind, key } => {
                 self.keys.insert((session, kind, key), Folded::Delete);
+            }
+            AuthOp::Wipe => {
+                self.flush(conn).await?;
+                for statement in [WIPE_CREDS, WIPE_KEYS] {
+                    execute(conn, statement, |cells| {
+                        cells.id(session);
+                    })
+                    .await?;
+                }
             }
             AuthOp::DeletePrefix { kind, prefix } => {
                 self.flush(conn).await?;

@@ -4,6 +4,7 @@ use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 
 use super::Tx;
+use super::auth::{WIPE_CREDS, WIPE_KEYS};
 use super::progress::{self, Ended, Outgoing};
 use crate::domain::error::Result;
 use crate::domain::event::EventType;
@@ -31,8 +32,6 @@ const END_COMMANDS: &str = "update commands set \
     where session_id = ?1 and state in ('queued', 'taken')";
 const DELETE: &str = "update sessions set deleted_at = ?2, updated_at = ?2, state = 'stopped', reason = 'deleted', \
     code = null, code_expires_at = null where id = ?1";
-const WIPE_CREDS: &str = "delete from session_auth_creds where session_id = ?";
-const WIPE_KEYS: &str = "delete from session_auth_keys where session_id = ?";
 
 /// One change of a session's life.
 pub(super) enum Life<'w> {

@@ -24,6 +24,9 @@ const LIST: &str = select!("tenant_id = ? and id > ? order by id limit ?");
 /// The states in which a session wants a link.
 const TO_RUN: &str = "select id from sessions where deleted_at is null and shard = ? and id > ? and (queued > 0 \
     or state not in ('created', 'stopped', 'logged_out', 'failed')) order by id limit ?";
+const BEHIND: &str = "select s.id from sessions s where s.deleted_at is null and s.shard = ?1 and s.queued > 0 \
+    and exists (select 1 from commands c where c.session_id = s.id and c.state = 'queued' and c.created_at < ?2 \
+    and (c.message_id is null or s.state = 'connected')) order by s.id limit ?3";
 const TIMELINE: &str = "select from_state, to_state, reason, at from session_transitions \
     where session_id = ? and tenant_id = ? order by n desc limit 50";
 
@@ -63,6 +66,20 @@ pub(in crate::infra::store::sqlite) async fn to_run(
 ) -> Result<Vec<SessionId>> {
     let found = rows(pool, TO_RUN, |cells| {
         cells.int(i64::from(shard.0)).id(after.map(|id| id.0).unwrap_or_default()).int(limit(most));
+    })
+    .await?;
+    found.iter().map(|row| Ok(SessionId(row.id(0)?))).collect()
+}
+
+/// Sessions with work that waits since before `before` although nothing keeps it.
+pub(in crate::infra::store::sqlite) async fn behind(
+    pool: &SqlitePool,
+    shard: Shard,
+    before: Timestamp,
+    most: usize,
+) -> Result<Vec<SessionId>> {
+    let found = rows(pool, BEHIND, |cells| {
+        cells.int(i64::from(shard.0)).int(before.0).int(limit(most));
     })
     .await?;
     found.iter().map(|row| Ok(SessionId(row.id(0)?))).collect()
