@@ -49,7 +49,10 @@ pub fn content(data: &[u8]) -> bool {
     assert!((1..=TEXT_LIMIT).contains(&text.len()), "a text of {} bytes was accepted", text.len());
     let json = serde_json::to_string(&content).expect("content is JSON");
     assert_eq!(Content::stored(&json), content, "the store changes it");
-    assert!(content.preview().len() <= 256 && text.starts_with(content.preview()), "not a preview of the text");
+    assert!(
+        content.preview().len() <= 256 && text.starts_with(content.preview()),
+        "not a preview of the text"
+    );
     let shown = content.for_event();
     let shown = shown["text"].as_str().expect("the event shows the text");
     assert!(text.starts_with(shown) && !shown.is_empty(), "the event shows another text");

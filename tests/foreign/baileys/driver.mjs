@@ -18,6 +18,11 @@ const LOG = process.env.DRIVER_LOG ?? 'silent'
 
 const say = (event, more = {}) => process.stdout.write(JSON.stringify({ event, ...more }) + '\n')
 
+// Its Signal library talks to the console, which would mix with our lines.
+for (const level of ['debug', 'log', 'info', 'warn', 'error']) {
+    console[level] = (...what) => { if (LOG !== 'silent') process.stderr.write(`${level} ${what.map(String).join(' ')}\n`) }
+}
+
 // Baileys asks for a pino-like logger; its own would mix with our lines.
 const logger = {
     level: LOG,
@@ -67,7 +72,6 @@ function connect() {
         browser: [target.name ?? 'Baileys', 'Chrome', '1'],
         auth: state,
         logger,
-        markOnlineOnConnect: false,
         syncFullHistory: false,
         getMessage: async key => sent.get(key.id)
     })
