@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 use app::TestApp;
 use baileys::Baileys;
 
+/// Messages of a phone from before it was linked.
+const PAST: usize = 7;
+
 /// Baileys, linked by QR code to the account of this name.
 async fn linked(sandbox: &Sandbox, name: &str) -> (Baileys, Linked) {
     let mut client = Baileys::start().await;
@@ -28,7 +31,19 @@ async fn linked(sandbox: &Sandbox, name: &str) -> (Baileys, Linked) {
     let connected = client.until("logged in", |said| said["event"] == "connected").await;
     assert_eq!(connected["jid"], format!("{}@s.whatsapp.net", linked.phone));
     assert!(connected["lid"].as_str().unwrap().starts_with(linked.lid.split('@').next().unwrap()));
+    // A new companion waits for the phone's history before it shows anything that arrives after a reconnect.
+    sandbox.history(&linked.phone, None, PAST).unwrap();
+    let history = client.until("the history", |said| said["event"] == "history").await;
+    assert_eq!(history["messages"], PAST);
     (client, linked)
+}
+
+/// A linked Baileys, and a friend whose companion has gone: a phone to talk with.
+async fn pair(sandbox: &Sandbox) -> (Baileys, Linked, Linked) {
+    let (mut companion, friend) = linked(sandbox, "Friend").await;
+    companion.quit().await;
+    let (client, own) = linked(sandbox, "Baileys").await;
+    (client, own, friend)
 }
 
 fn text_of(to: &str, text: &str) -> SendText {
@@ -47,9 +62,7 @@ fn is_receipt(said: &Value, id: &Value, status: &str) -> bool {
 #[ignore = "needs Node 20 and the packages of tests/foreign/baileys; scripts/test runs it"]
 async fn baileys_links_to_the_sandbox_and_talks_with_a_phone() {
     let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
-    let (mut other, friend) = linked(&sandbox, "Friend").await;
-    other.quit().await;
-    let (mut client, own) = linked(&sandbox, "Baileys").await;
+    let (mut client, own, friend) = pair(&sandbox).await;
 
     // To the friend's phone, in clear there, and its receipts back.
     let id = client.send(&friend.phone, "hola, teléfono").await;
@@ -71,6 +84,35 @@ async fn baileys_links_to_the_sandbox_and_talks_with_a_phone() {
         .poll("its receipt", || {
             let page = sandbox.receipted(&own.phone, own.device_id, 0, 100).unwrap();
             page.ids.contains(&sent.ids[0]).then_some(())
+        })
+        .await;
+    client.quit().await;
+    drop(sandbox.stop().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node 20 and the packages of tests/foreign/baileys; scripts/test runs it"]
+async fn what_was_sent_while_baileys_was_away_waits_for_it_in_order() {
+    const TEXTS: usize = 50;
+    let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
+    let (mut client, own, friend) = pair(&sandbox).await;
+    client.order(&json!({"do": "leave"})).await;
+    client.until("gone", |said| said["event"] == "closed" && said["code"] != 515).await;
+    let mut burst = text_of(&own.phone, "while away");
+    burst.count = Some(TEXTS);
+    let sent = sandbox.send(&friend.phone, burst).await.unwrap();
+    assert_eq!(sent.ids.len(), TEXTS);
+
+    client.order(&json!({"do": "resume"})).await;
+    let last = sent.ids.last().unwrap().as_str();
+    client.until("the last text", |said| said["event"] == "message" && said["id"] == last).await;
+    let news = client.said.iter().filter(|said| said["event"] == "message" && said["fromMe"] == false);
+    let ids: Vec<&str> = news.map(|said| said["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, sent.ids, "not each once in the order they were sent");
+    client
+        .poll("a receipt for each", || {
+            let page = sandbox.receipted(&own.phone, own.device_id, 0, 1000).unwrap();
+            sent.ids.iter().all(|id| page.ids.contains(id)).then_some(())
         })
         .await;
     client.quit().await;
