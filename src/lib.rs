@@ -9,3 +9,8 @@ pub mod infra;
 pub mod telemetry;
 
 pub mod actors;
+
+pub mod config;
+pub mod http;
+
+pub mod commands;

@@ -1,1 +1,62 @@
-fn main() {}
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use recado::commands::{demo, doctor, migrate, openapi, serve};
+
+/// WhatsApp messaging as an actor system: thousands of sessions behind one API, and nothing lost.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service. Configured by environment variables: see .env.example.
+    Serve,
+    /// Show the main job on this machine: no server, no phone.
+    Demo(demo::DemoArgs),
+    /// Run only the sandbox: a WhatsApp on this machine, with virtual phones.
+    Sandbox(recado_sandbox::SandboxArgs),
+    /// Bring the tables up to date and end.
+    Migrate,
+    /// Check configuration, data folder, tables and trust; say what is wrong.
+    Doctor,
+    /// Print the `OpenAPI` document.
+    Openapi,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let ended = runtime.block_on(run(cli.command));
+    // A blocking read of a dead disk must not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Serve => serve::run().await,
+        Command::Demo(args) => demo::run(&args).await,
+        Command::Sandbox(args) => recado_sandbox::run(args).await.map(|()| 0),
+        Command::Migrate => migrate::run().await,
+        Command::Doctor => doctor::run().await,
+        Command::Openapi => openapi::run(),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word to whoever started the process")]
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("recado: {error:#}");
+    ExitCode::FAILURE
+}

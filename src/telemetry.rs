@@ -1,10 +1,287 @@
 //! Logs and metrics. Every metric's name, unit and help stands in this file only.
+//!
+//! Promises: a log line holds no secret, phone number or chat id in clear; the engine's own chatter stays out of the
+//! log unless asked for; metrics cost no memory when nobody reads them, as long as [`fold`] is called now and then.
 
+use std::str::FromStr;
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use metrics::Unit;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::domain::error::{Error, Result};
+
+use crate::domain::event::Log;
+use crate::domain::ids::{Position, Shard};
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object per line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(Error::invalid("LOG_FORMAT", "invalid_log_format", "must be text or json")),
+        }
+    }
+}
+
+/// What a level means for each part: the engine is quiet by default, whatever ours is.
+///
+/// # Errors
+/// `Invalid` for a level that is none.
+pub fn log_filter(level: &str) -> Result<EnvFilter> {
+    let directives = if level.contains(['=', ',']) {
+        level.to_owned()
+    } else {
+        let quiet = ["whatsapp_rust", "wacore", "hyper", "hyper_util", "sqlx", "rustls", "tungstenite"];
+        let level = level.to_ascii_lowercase();
+        let engine = if matches!(level.as_str(), "off" | "error") { level.as_str() } else { "warn" };
+        quiet.iter().fold(level.clone(), |all, part| format!("{all},{part}={engine}"))
+    };
+    EnvFilter::try_new(directives)
+        .map_err(|error| Error::invalid("LOG_LEVEL", "invalid_log_level", error.to_string()))
+}
+
+/// Starts logging to standard error. The first call of a process wins; later ones change nothing.
+///
+/// # Errors
+/// `Invalid` for a level that is none.
+pub fn start_logs(level: &str, format: LogFormat) -> Result<()> {
+    let logs = tracing_subscriber::fmt().with_env_filter(log_filter(level)?).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => logs.try_init(),
+        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logs had been started before");
+    }
+    Ok(())
+}
+
+/// Where metrics gather.
+static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Bounds of every duration: from a commit on a fast disk to the longest wait of a request.
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// Starts gathering metrics. The first call of a process wins; later ones change nothing.
+pub fn start_metrics() {
+    METRICS.get_or_init(|| {
+        let bounded =
+            PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS);
+        let recorder = bounded.unwrap_or_else(|_no_buckets| PrometheusBuilder::new()).build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another recorder takes the metrics");
+        }
+        for (kind, name, unit, help) in HELP {
+            match kind {
+                MetricKind::Counter => metrics::describe_counter!(name, unit, help),
+                MetricKind::Gauge => metrics::describe_gauge!(name, unit, help),
+                MetricKind::Histogram => metrics::describe_histogram!(name, unit, help),
+            }
+        }
+        handle
+    });
+}
+
+/// The metrics in Prometheus' text format.
+#[must_use]
+pub fn rendered() -> String {
+    METRICS.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Folds what histograms have gathered, which otherwise grows until somebody reads `/metrics`.
+pub fn fold() {
+    if let Some(metrics) = METRICS.get() {
+        metrics.run_upkeep();
+    }
+}
+
+/// How a metric behaves.
+#[derive(Clone, Copy, Debug)]
+enum MetricKind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Every metric: kind, name, unit, help.
+const HELP: [(MetricKind, &str, Unit, &str); 17] = [
+    (
+        MetricKind::Counter,
+        "http_requests_total",
+        Unit::Count,
+        "Requests answered, by route, method and status",
+    ),
+    (MetricKind::Histogram, "http_request_seconds", Unit::Seconds, "Time to answer a request, by route"),
+    (MetricKind::Counter, "ledger_writes_total", Unit::Count, "Writes committed"),
+    (
+        MetricKind::Counter,
+        "ledger_commits_total",
+        Unit::Count,
+        "Transactions committed; writes per commit is the batch",
+    ),
+    (MetricKind::Histogram, "ledger_commit_seconds", Unit::Seconds, "Time of one transaction"),
+    (MetricKind::Counter, "relay_published_total", Unit::Count, "Entries appended to a stream, by log"),
+    (MetricKind::Gauge, "relay_lag", Unit::Count, "Entries of the table that the stream does not have yet"),
+    (
+        MetricKind::Gauge,
+        "relay_stream_ahead",
+        Unit::Count,
+        "1 while a stream holds positions the table never gave",
+    ),
+    (
+        MetricKind::Counter,
+        "events_missed_total",
+        Unit::Count,
+        "Entries in neither stream nor table; must stay 0",
+    ),
+    (MetricKind::Gauge, "consumer_lag", Unit::Count, "Entries a consumer group has not handled yet"),
+    (MetricKind::Counter, "deliveries_total", Unit::Count, "Entries of a consumer group, by outcome"),
+    (MetricKind::Counter, "dead_letters_total", Unit::Count, "Entries given up on, by consumer group"),
+    (MetricKind::Gauge, "hub_clients", Unit::Count, "Clients that follow events"),
+    (MetricKind::Gauge, "hub_lag", Unit::Count, "Entries the hub has not shown yet"),
+    (
+        MetricKind::Counter,
+        "hub_slow_clients_total",
+        Unit::Count,
+        "Clients closed because they read too slowly",
+    ),
+    (MetricKind::Counter, "supervisor_restarts_total", Unit::Count, "Restarts of actors, by kind"),
+    (MetricKind::Gauge, "supervisor_parked", Unit::Count, "Actors whose restart budget is spent, by kind"),
+];
 
 /// Commits of the Ledger, with their size in writes and their length.
 pub fn ledger_commit(writes: usize, took: Duration) {
     metrics::counter!("ledger_writes_total").increment(u64::try_from(writes).unwrap_or(u64::MAX));
     metrics::counter!("ledger_commits_total").increment(1);
     metrics::histogram!("ledger_commit_seconds").record(took.as_secs_f64());
+}
+
+/// Entries the relay appended to a log.
+pub fn relay_published(log: Log, entries: usize) {
+    metrics::counter!("relay_published_total", "log" => log.as_str()).increment(count(entries));
+}
+
+/// How far the stream is behind the table, in entries.
+pub fn relay_lag(shard: Shard, log: Log, head: Position, tail: Position) {
+    gauge("relay_lag", shard, log.as_str()).set(distance(tail, head));
+}
+
+/// 1 while a stream holds positions the table never gave: somebody must look.
+pub fn relay_ahead(shard: Shard, log: Log, ahead: bool) {
+    gauge("relay_stream_ahead", shard, log.as_str()).set(f64::from(u8::from(ahead)));
+}
+
+/// Entries that are neither in the stream nor in the table any more: somebody must look.
+pub fn events_missed(log: Log, entries: usize) {
+    metrics::counter!("events_missed_total", "log" => log.as_str()).increment(count(entries));
+}
+
+/// How far a consumer group is behind what it has seen, in entries.
+pub fn consumer_lag(shard: Shard, group: &str, cursor: Position, seen: Position) {
+    gauge("consumer_lag", shard, group).set(distance(cursor, seen));
+}
+
+/// Entries of a consumer group by outcome: `handled`, `failed`, `buried`, `redriven`.
+pub fn deliveries(group: &str, outcome: &'static str, entries: usize) {
+    metrics::counter!("deliveries_total", "group" => group.to_owned(), "outcome" => outcome)
+        .increment(count(entries));
+}
+
+/// Entries a consumer group gave up on.
+pub fn dead_letter(group: &str) {
+    metrics::counter!("dead_letters_total", "group" => group.to_owned()).increment(1);
+}
+
+/// Clients connected to the hub, and how far it is behind, in entries.
+pub fn hub(shard: Shard, clients: usize, position: Position, tail: Position) {
+    gauge("hub_clients", shard, "hub").set(f64::from(u32::try_from(clients).unwrap_or(u32::MAX)));
+    gauge("hub_lag", shard, "hub").set(distance(position, tail));
+}
+
+/// A client was closed because it read too slowly.
+pub fn hub_slow_client() {
+    metrics::counter!("hub_slow_clients_total").increment(1);
+}
+
+fn gauge(name: &'static str, shard: Shard, part: &str) -> metrics::Gauge {
+    metrics::gauge!(name, "shard" => shard.0.to_string(), "part" => part.to_owned())
+}
+
+fn count(entries: usize) -> u64 {
+    u64::try_from(entries).unwrap_or(u64::MAX)
+}
+
+fn distance(from: Position, to: Position) -> f64 {
+    f64::from(u32::try_from(to.0.saturating_sub(from.0).max(0)).unwrap_or(u32::MAX))
+}
+
+/// One answered request.
+pub fn http_request(method: &str, route: &str, status: u16, took: Duration) {
+    metrics::counter!(
+        "http_requests_total",
+        "route" => route.to_owned(), "method" => method.to_owned(), "status" => status.to_string()
+    )
+    .increment(1);
+    metrics::histogram!("http_request_seconds", "route" => route.to_owned()).record(took.as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_is_quiet_unless_asked_for() {
+        let filter = log_filter("debug").unwrap().to_string();
+        assert!(filter.contains("whatsapp_rust=warn") && filter.contains("debug"), "{filter}");
+        assert!(log_filter("error").unwrap().to_string().contains("wacore=error"));
+        assert_eq!(log_filter("info,wacore=debug").unwrap().to_string(), "wacore=debug,info");
+        assert_eq!(log_filter("info,loud=sometimes").unwrap_err().field.as_deref(), Some("LOG_LEVEL"));
+    }
+
+    #[test]
+    fn every_metric_named_in_this_file_has_its_help() {
+        let source = include_str!("telemetry.rs");
+        let (_, code) = source.split_once("];\n").unwrap();
+        let code = code.split("#[cfg(test)]").next().unwrap();
+        let named = ["counter!(", "gauge!(", "histogram!(", "gauge("]
+            .iter()
+            .flat_map(|call| code.split(call).skip(1));
+        let mut seen = 0;
+        for after in named {
+            let Some(name) = after.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next())
+            else {
+                continue;
+            };
+            seen += 1;
+            assert!(HELP.iter().any(|(_, known, ..)| *known == name), "{name} has no help");
+        }
+        assert!(seen > 10, "{seen}");
+    }
+
+    #[test]
+    fn a_counted_request_shows_with_its_help() {
+        start_metrics();
+        start_metrics();
+        http_request("GET", "/livez", 200, Duration::from_millis(2));
+        fold();
+        let text = rendered();
+        assert!(text.contains("# HELP http_requests_total"), "{text}");
+        assert!(text.contains("http_request_seconds_bucket"), "{text}");
+    }
 }

@@ -68,9 +68,8 @@ impl Frames {
 
 /// How many bytes the connection header takes, or `None` while that is not known.
 fn intro_length(bytes: &[u8]) -> Result<Option<usize>, BadFrame> {
-    let begins = |expected: &[u8], at: usize| {
-        bytes.iter().skip(at).zip(expected).all(|(have, want)| have == want)
-    };
+    let begins =
+        |expected: &[u8], at: usize| bytes.iter().skip(at).zip(expected).all(|(have, want)| have == want);
     if begins(&WA_CONN_HEADER, 0) {
         return Ok((bytes.len() >= WA_CONN_HEADER.len()).then_some(WA_CONN_HEADER.len()));
     }

@@ -35,7 +35,8 @@ pub(crate) fn create(fresh: &Fresh, name: &str, limits: &Limits) -> Result<Accou
         .map_err(SandboxError::bug)?;
     let mut settings = Settings::default();
     for patch in phone.seed_app_state(now).map_err(SandboxError::bug)? {
-        let collection: &mut Collection = settings.collections.entry(patch.collection.to_owned()).or_default();
+        let collection: &mut Collection =
+            settings.collections.entry(patch.collection.to_owned()).or_default();
         collection
             .append(patch.version.saturating_sub(1), patch.patch)
             .map_err(|e| SandboxError::bug(format!("the phone seeded its app state out of order: {e:?}")))?;
@@ -143,7 +144,10 @@ pub(crate) fn send(world: &World, account: &Arc<Account>, node: &Node) {
 
 /// Sends a companion what a phone owes it after its first login: the app-state key. Waits for the companion's prekeys.
 pub(crate) fn welcome(world: &World, account: &Arc<Account>, device: &Device) {
-    if device.welcomed.load(Ordering::Acquire) || !device.mailbox.is_live() || lock(&device.keys).signed.is_none() {
+    if device.welcomed.load(Ordering::Acquire)
+        || !device.mailbox.is_live()
+        || lock(&device.keys).signed.is_none()
+    {
         return;
     }
     if device.welcomed.swap(true, Ordering::AcqRel) {

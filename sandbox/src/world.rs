@@ -59,7 +59,11 @@ impl World {
     }
 
     /// The account of a number; made, with a phone of its own, if there is none.
-    pub(crate) fn account_or_new(self: &Arc<Self>, phone: Option<&str>, name: Option<&str>) -> Result<Arc<Account>> {
+    pub(crate) fn account_or_new(
+        self: &Arc<Self>,
+        phone: Option<&str>,
+        name: Option<&str>,
+    ) -> Result<Arc<Account>> {
         let known = match (phone, name) {
             (Some(phone), _) => self.book.find(phone),
             (None, Some(name)) => self.book.named(&crate::handset::short_name(name)),
@@ -96,7 +100,11 @@ impl World {
     }
 
     /// Runs one operation of a phone, with the world as its directory.
-    pub(crate) fn with_phone<T>(&self, account: &Account, run: impl FnOnce(&mut Phone, &mut Post<'_>) -> T) -> T {
+    pub(crate) fn with_phone<T>(
+        &self,
+        account: &Account,
+        run: impl FnOnce(&mut Phone, &mut Post<'_>) -> T,
+    ) -> T {
         let mut directory = Post::new(self);
         let answer = run(&mut account.handset(), &mut directory);
         // Told after the phone's lock is free.

@@ -87,7 +87,12 @@ impl Actor for Leases {
         Ok(State { args, held: HashMap::new(), timer: None })
     }
 
-    async fn handle(&self, myself: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Msg>,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let Msg::Turn = msg;
         let mut settled = true;
         for shard in (0..state.args.shards).map(Shard) {
@@ -158,7 +163,9 @@ impl State {
 
     fn above(&self) -> Result<ActorRef<supervisor::Msg>> {
         let above = self.args.above.load_full();
-        above.map(|above| (*above).clone()).ok_or_else(|| Error::unavailable("no_shards", "shards are restarting"))
+        above
+            .map(|above| (*above).clone())
+            .ok_or_else(|| Error::unavailable("no_shards", "shards are restarting"))
     }
 
     async fn begin(&self, fence: Fence) -> Result<()> {

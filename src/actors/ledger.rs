@@ -12,6 +12,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::consumer::Consumers;
 use super::relay::Relays;
 use crate::domain::error::{Error, Kind, Result};
 use crate::domain::write::{Outcome, Write};
@@ -33,6 +34,10 @@ pub struct Arguments {
     pub store: Arc<dyn Store>,
     /// Whom to wake after a commit.
     pub relays: Relays,
+    /// Whom to tell of dead letters to deliver again.
+    pub consumers: Consumers,
+    /// Its own address: told of each commit.
+    pub ledgers: Ledgers,
 }
 
 /// What it understands.
@@ -47,6 +52,8 @@ pub enum Msg {
 pub struct State {
     store: Arc<dyn Store>,
     relays: Relays,
+    consumers: Consumers,
+    ledgers: Ledgers,
     writes: Vec<Write>,
     replies: Vec<(RpcReplyPort<Result<Outcome>>, OwnedSemaphorePermit)>,
 }
@@ -57,7 +64,8 @@ impl Actor for Ledger {
     type Arguments = Arguments;
 
     async fn pre_start(&self, _myself: ActorRef<Msg>, args: Arguments) -> Result<State, ActorProcessingErr> {
-        Ok(State { store: args.store, relays: args.relays, writes: Vec::new(), replies: Vec::new() })
+        let Arguments { store, relays, consumers, ledgers } = args;
+        Ok(State { store, relays, consumers, ledgers, writes: Vec::new(), replies: Vec::new() })
     }
 
     async fn handle(
@@ -102,8 +110,14 @@ impl State {
         let started = tokio::time::Instant::now();
         let answers = commit(&*self.store, &writes).await;
         telemetry::ledger_commit(writes.len(), started.elapsed());
+        if answers.iter().any(Result::is_ok) {
+            self.ledgers.committed.store(Some(Arc::new(tokio::time::Instant::now())));
+        }
         for shard in writes.iter().filter_map(Write::wakes) {
             self.relays.wake(shard);
+        }
+        if writes.iter().any(|write| matches!(write, Write::Redrive(_))) {
+            self.consumers.redrive();
         }
         for ((reply, _permit), answer) in replies.into_iter().zip(answers) {
             if reply.send(answer).is_err() {
@@ -142,18 +156,30 @@ pub struct Ledgers {
     slot: Arc<arc_swap::ArcSwapOption<ActorRef<Msg>>>,
     permits: Arc<Semaphore>,
     depth: usize,
+    committed: Arc<arc_swap::ArcSwapOption<tokio::time::Instant>>,
 }
 
 impl Ledgers {
     /// A way to a ledger that is yet to start; refuses beyond `depth` waiting writes.
     #[must_use]
     pub fn new(depth: usize) -> Self {
-        Self { slot: Arc::default(), permits: Arc::new(Semaphore::new(depth)), depth }
+        Self {
+            slot: Arc::default(),
+            permits: Arc::new(Semaphore::new(depth)),
+            depth,
+            committed: Arc::default(),
+        }
     }
 
     /// Points at the actor just started.
     pub fn attach(&self, actor: ActorRef<Msg>) {
         self.slot.store(Some(Arc::new(actor)));
+    }
+
+    /// When the last write was committed.
+    #[must_use]
+    pub fn last_commit(&self) -> Option<tokio::time::Instant> {
+        self.committed.load_full().map(|at| *at)
     }
 
     /// How many writes wait now.

@@ -61,7 +61,12 @@ impl Actor for Roster {
         Ok(State { args, timer: None })
     }
 
-    async fn handle(&self, myself: ActorRef<Msg>, msg: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Msg>,
+        msg: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Call(after) => match state.call(after).await {
                 Ok(Some(last)) => myself.cast(Msg::Call(Some(last)))?,

@@ -52,7 +52,12 @@ impl Actor for Scheduler {
         Ok(state)
     }
 
-    async fn handle(&self, myself: ActorRef<Step>, _step: Step, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<Step>,
+        _step: Step,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         let more = state.sweep().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "upkeep waits");
             false

@@ -40,7 +40,7 @@ use super::supervisor::{self, Child, Policy, Restart, StopOrder, branch_known, c
 use super::wake_sessions::{self, WakeSessions};
 use crate::domain::error::{Error, Result};
 use crate::domain::event::Log;
-use crate::domain::ids::{Fence, Shard};
+use crate::domain::ids::Fence;
 use crate::infra::store::Store;
 use crate::infra::stream::Stream;
 
@@ -130,9 +130,13 @@ impl Tree {
 }
 
 fn ledger(parts: &Parts) -> Child {
-    let (store, relays, ledgers) = (parts.store.clone(), parts.relays.clone(), parts.ledgers.clone());
-    let make = move || (Ledger, ledger::Arguments { store: store.clone(), relays: relays.clone() });
-    leaf_known("ledger", "ledger", Restart::Permanent, make, move |actor| ledgers.attach(actor.clone()))
+    let (store, relays, consumers) = (parts.store.clone(), parts.relays.clone(), parts.consumers.clone());
+    let (ledgers, known) = (parts.ledgers.clone(), parts.ledgers.clone());
+    let make = move || {
+        let (store, relays, consumers) = (store.clone(), relays.clone(), consumers.clone());
+        (Ledger, ledger::Arguments { store, relays, consumers, ledgers: ledgers.clone() })
+    };
+    leaf_known("ledger", "ledger", Restart::Permanent, make, move |actor| known.attach(actor.clone()))
 }
 
 fn archive(parts: &Parts) -> Child {
@@ -145,16 +149,22 @@ fn hub(parts: &Parts) -> Child {
     let parts = parts.clone();
     leaf("hub", "hub", Restart::Permanent, move || {
         let (store, stream) = (parts.store.clone(), parts.stream.clone());
-        (HubActor, hub::Arguments { shard: Shard(0), hub: parts.hub.clone(), store, stream })
+        (HubActor, hub::Arguments { hub: parts.hub.clone(), store, stream })
     })
 }
 
 /// Shards end each by itself; the leases decide whether they run again.
 fn shard_supervisor(known: leases::Above) -> Child {
     let policy = Policy { stop: StopOrder::Together, stop_within: Duration::from_secs(30), ..Policy::park() };
-    branch_known("shards", "shards", Restart::Permanent, move || (policy.clone(), Vec::new()), move |actor| {
-        known.store(Some(Arc::new(actor.clone())));
-    })
+    branch_known(
+        "shards",
+        "shards",
+        Restart::Permanent,
+        move || (policy.clone(), Vec::new()),
+        move |actor| {
+            known.store(Some(Arc::new(actor.clone())));
+        },
+    )
 }
 
 fn leases(parts: &Parts, above: leases::Above) -> Child {
@@ -198,7 +208,8 @@ fn shard(fence: Fence, parts: &Parts) -> Child {
             children.extend(parts.groups.iter().map(|group| group_consumer(fence, group.clone(), &parts)));
             children.push(roster(fence, &parts));
             let policy = Policy { failures: 3, ..Policy::escalate() };
-            let spawned = ractor::Actor::spawn_linked(None, supervisor::Supervisor, (policy, children), above).await?;
+            let spawned =
+                ractor::Actor::spawn_linked(None, supervisor::Supervisor, (policy, children), above).await?;
             Ok(supervisor::Started::branch(spawned.0))
         }
     })
@@ -222,9 +233,15 @@ fn relay(fence: Fence, parts: &Parts) -> Child {
 fn sessions(fence: Fence, parts: &Parts) -> Child {
     let policy = Policy { children: parts.max_sessions, starts: 64, ..Policy::park() };
     let directory = parts.directory.clone();
-    branch_known("sessions", "sessions", Restart::Permanent, move || (policy.clone(), Vec::new()), move |actor| {
-        directory.enter_shard(fence, actor.clone());
-    })
+    branch_known(
+        "sessions",
+        "sessions",
+        Restart::Permanent,
+        move || (policy.clone(), Vec::new()),
+        move |actor| {
+            directory.enter_shard(fence, actor.clone());
+        },
+    )
 }
 
 fn commands(fence: Fence, parts: &Parts) -> Child {

@@ -21,7 +21,8 @@ pub struct WakeSessions {
 impl Handler for WakeSessions {
     async fn handle(&self, delivery: &Delivery) -> Result<(), Failure> {
         let session = delivery.session;
-        let woken = self.setup.directory.wake(session, |fence| session::child(session, fence, &self.setup)).await;
+        let woken =
+            self.setup.directory.wake(session, |fence| session::child(session, fence, &self.setup)).await;
         woken.map_err(|error| match error.kind {
             Kind::Busy | Kind::Unavailable | Kind::Fenced | Kind::Bug => {
                 Failure::Retry { error: error.to_string(), after: None }

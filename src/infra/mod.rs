@@ -3,3 +3,4 @@
 pub mod gateway;
 pub mod store;
 pub mod stream;
+pub mod vault;

@@ -128,7 +128,9 @@ impl Inbox {
             .ring
             .iter()
             .rev()
-            .filter(|m| !m.from_me && (m.chat == chat || m.from == chat || m.from_lid.as_deref() == Some(chat)))
+            .filter(|m| {
+                !m.from_me && (m.chat == chat || m.from == chat || m.from_lid.as_deref() == Some(chat))
+            })
             .take(limit)
             .map(|m| m.message_id.clone())
             .collect();

@@ -61,7 +61,12 @@ pub(crate) struct DeviceList {
 
 impl Account {
     /// Wraps a phone, new or restored, with its stock of devices.
-    pub(crate) fn new(handset: Phone, devices: Vec<Arc<Device>>, settings: Settings, limits: &Limits) -> Result<Self> {
+    pub(crate) fn new(
+        handset: Phone,
+        devices: Vec<Arc<Device>>,
+        settings: Settings,
+        limits: &Limits,
+    ) -> Result<Self> {
         let account = Self {
             phone: handset.pn().user.to_string(),
             lid: handset.lid().user.to_string(),

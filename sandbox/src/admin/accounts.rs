@@ -40,12 +40,20 @@ pub(super) async fn show(State(world): Shared, Path(phone): Path<String>) -> Res
     views::account(&world, &phone).map(|view| Answer::of(&view))
 }
 
-pub(super) async fn inbox(State(world): Shared, Path(phone): Path<String>, query: PageQuery) -> Result<Answer> {
+pub(super) async fn inbox(
+    State(world): Shared,
+    Path(phone): Path<String>,
+    query: PageQuery,
+) -> Result<Answer> {
     let page = page(query)?;
     views::inbox(&world, &phone, page.after, page.limit).map(|inbox| Answer::of(&inbox))
 }
 
-pub(super) async fn receipted(State(world): Shared, Path(phone): Path<String>, query: PageQuery) -> Result<Answer> {
+pub(super) async fn receipted(
+    State(world): Shared,
+    Path(phone): Path<String>,
+    query: PageQuery,
+) -> Result<Answer> {
     let page = page(query)?;
     let device = page.device.ok_or_else(|| SandboxError::invalid("device is missing"))?;
     views::receipted(&world, &phone, device, page.after, page.limit).map(|ids| Answer::of(&ids))
@@ -76,7 +84,11 @@ struct AutoRead {
     on: bool,
 }
 
-pub(super) async fn auto_read(State(world): Shared, Path(phone): Path<String>, text: String) -> Result<Answer> {
+pub(super) async fn auto_read(
+    State(world): Shared,
+    Path(phone): Path<String>,
+    text: String,
+) -> Result<Answer> {
     let order: AutoRead = body(&text)?;
     talk::auto_read(&world, &phone, order.on)?;
     Ok(Answer::of(&json!({ "autoRead": order.on })))
@@ -101,7 +113,11 @@ struct Comes {
     available: bool,
 }
 
-pub(super) async fn presence(State(world): Shared, Path(phone): Path<String>, text: String) -> Result<Answer> {
+pub(super) async fn presence(
+    State(world): Shared,
+    Path(phone): Path<String>,
+    text: String,
+) -> Result<Answer> {
     let order: Comes = body(&text)?;
     talk::presence(&world, &phone, order.available)?;
     Ok(Answer::of(&json!({ "available": order.available })))

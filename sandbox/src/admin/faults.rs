@@ -26,7 +26,10 @@ pub(super) struct Which {
     id: Option<u64>,
 }
 
-pub(super) async fn clear(State(world): Shared, query: Result<Query<Which>, QueryRejection>) -> Result<Answer> {
+pub(super) async fn clear(
+    State(world): Shared,
+    query: Result<Query<Which>, QueryRejection>,
+) -> Result<Answer> {
     let Query(which) = query.map_err(|e| SandboxError::invalid(e.body_text()))?;
     Ok(Answer::of(&json!({ "cleared": world.faults.clear(which.id) })))
 }

@@ -71,7 +71,8 @@ fn page(name: &CompactString, collection: &Collection, known: u64, error: Option
     let mut children = Vec::with_capacity(2);
     if let Some(code) = error {
         node = node.attr("type", "error");
-        children.push(NodeBuilder::new("error").attr("code", code.to_string()).attr("text", "conflict").build());
+        children
+            .push(NodeBuilder::new("error").attr("code", code.to_string()).attr("text", "conflict").build());
     }
     if !page.is_empty() {
         let patches = page.iter().map(|p| NodeBuilder::new("patch").bytes(p.clone()).build());

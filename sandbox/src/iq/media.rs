@@ -8,10 +8,10 @@ use super::Request;
 
 pub(super) fn handle(request: &Request<'_, '_>) -> Node {
     let host = request.world.config.listen.to_string();
-    let host = NodeBuilder::new("host").attr("hostname", host).attr("type", "primary").children([
-        NodeBuilder::new("upload").build(),
-        NodeBuilder::new("download").build(),
-    ]);
+    let host = NodeBuilder::new("host")
+        .attr("hostname", host)
+        .attr("type", "primary")
+        .children([NodeBuilder::new("upload").build(), NodeBuilder::new("download").build()]);
     let answer = NodeBuilder::new("media_conn")
         .attr("auth", "recado-sandbox")
         .attr("ttl", "21600")

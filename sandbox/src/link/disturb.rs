@@ -50,7 +50,8 @@ fn is_message(out: &Outgoing) -> bool {
 
 /// Makes the first two messages change places; waits a little for the second.
 async fn swap(mailbox: &Mailbox, number: u64, batch: &mut Vec<Outgoing>, hold: Duration) {
-    let second = |batch: &[Outgoing]| batch.iter().enumerate().filter(|(_, o)| is_message(o)).nth(1).map(|(i, _)| i);
+    let second =
+        |batch: &[Outgoing]| batch.iter().enumerate().filter(|(_, o)| is_message(o)).nth(1).map(|(i, _)| i);
     let deadline = tokio::time::Instant::now() + hold;
     while second(batch).is_none() {
         if tokio::time::timeout_at(deadline, mailbox.rung()).await.is_err() {

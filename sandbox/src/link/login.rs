@@ -25,7 +25,12 @@ use crate::stanza::number;
 use crate::world::World;
 
 /// Lets a client in, or says why not.
-pub(super) async fn enter(world: &Arc<World>, session: Session, key: [u8; 32], payload: &[u8]) -> Option<Link> {
+pub(super) async fn enter(
+    world: &Arc<World>,
+    session: Session,
+    key: [u8; 32],
+    payload: &[u8],
+) -> Option<Link> {
     let payload = ClientPayload::decode_from_slice(payload).ok()?;
     let known = world.book.by_noise(&key);
     let (phone, id) = known.as_ref().map_or((None, 0), |(account, id)| (Some(account.phone.as_str()), *id));
@@ -45,7 +50,8 @@ pub(super) async fn enter(world: &Arc<World>, session: Session, key: [u8; 32], p
 
 async fn refuse(world: &World, mut session: Session, code: u16) -> Option<Link> {
     world.stats.logins_refused.add(1);
-    let mut failure = NodeBuilder::new("failure").attr("reason", code.to_string()).attr("location", "sandbox");
+    let mut failure =
+        NodeBuilder::new("failure").attr("reason", code.to_string()).attr("location", "sandbox");
     if code == 402 {
         failure = failure.attr("code", "101").attr("expire", "3600");
     }

@@ -1,7 +1,7 @@
 //! The WebSocket under a link: frames in, frames out, each with its deadline.
 
-use bytes::{Bytes, BytesMut};
 use axum::extract::ws::{Message, WebSocket};
+use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
 use std::time::Duration;
 use whatsapp_rust::wacore::noise::framing::append_frame_into;

@@ -48,7 +48,12 @@ pub(crate) struct CodeHello {
 }
 
 impl Candidate {
-    pub(crate) fn new(noise: [u8; 32], mailbox: Arc<Mailbox>, keys: Option<Keys>, name: Option<String>) -> Self {
+    pub(crate) fn new(
+        noise: [u8; 32],
+        mailbox: Arc<Mailbox>,
+        keys: Option<Keys>,
+        name: Option<String>,
+    ) -> Self {
         Self { noise, mailbox, keys, name, state: Mutex::default(), outcome: watch::channel(None).0 }
     }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use whatsapp_rust::waproto::whatsapp::ClientPairingProps;
 use whatsapp_rust::buffa::Message as _;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Jid, Node, NodeRef, Server};
+use whatsapp_rust::waproto::whatsapp::ClientPairingProps;
 
 use super::candidate::{Candidate, Offer, Outcome};
 use super::{ANSWER, Linked, unlink};
@@ -20,7 +20,12 @@ use crate::stanza::{child_bytes, notification, server, stream_error};
 use crate::world::World;
 
 /// Sends the phone's offer to the companion.
-pub(crate) fn send(world: &World, candidate: &Candidate, account: &Arc<Account>, offer: LinkOffer) -> Result<()> {
+pub(crate) fn send(
+    world: &World,
+    candidate: &Candidate,
+    account: &Arc<Account>,
+    offer: LinkOffer,
+) -> Result<()> {
     let device = offer.device;
     let open = Offer { account: Arc::clone(account), device, identity: offer.companion_identity };
     if !candidate.offer(open) {
@@ -32,10 +37,7 @@ pub(crate) fn send(world: &World, candidate: &Candidate, account: &Arc<Account>,
 }
 
 fn pair_success(world: &World, account: &Account, offer: LinkOffer) -> Node {
-    let props = ClientPairingProps {
-        is_chat_db_lid_migrated: Some(true),
-        ..Default::default()
-    };
+    let props = ClientPairingProps { is_chat_db_lid_migrated: Some(true), ..Default::default() };
     NodeBuilder::new("iq")
         .attr("from", server())
         .attr("type", "set")

@@ -38,9 +38,11 @@ pub(crate) fn pair_device(world: &World, candidate: &Arc<Candidate>) -> Node {
 
 /// A phone scans what a client shows.
 pub(crate) async fn scan(world: &Arc<World>, text: &str, by: &ScanQr) -> Result<Linked> {
-    let qr: Qr = text.trim().parse().map_err(|e| SandboxError::invalid(format!("not a linking QR code: {e}")))?;
+    let qr: Qr =
+        text.trim().parse().map_err(|e| SandboxError::invalid(format!("not a linking QR code: {e}")))?;
     let candidate = world.pairing.by_ref(&qr.reference);
-    let candidate = candidate.ok_or_else(|| SandboxError::not_found("the QR code is not, or no longer, valid"))?;
+    let candidate =
+        candidate.ok_or_else(|| SandboxError::not_found("the QR code is not, or no longer, valid"))?;
     if candidate.noise != qr.noise {
         return Err(SandboxError::invalid("the QR code belongs to another connection"));
     }

@@ -137,7 +137,11 @@ enum Kind {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut self.kind {
             Kind::Plain(s) => Pin::new(s).poll_read(cx, buf),
             Kind::Tls(s) => Pin::new(s).poll_read(cx, buf),

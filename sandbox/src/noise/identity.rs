@@ -93,7 +93,12 @@ impl Identity {
     }
 }
 
-fn certificate(issuer: &PrivateKey, serial: u32, issuer_serial: u32, key: [u8; 32]) -> Result<NoiseCertificate> {
+fn certificate(
+    issuer: &PrivateKey,
+    serial: u32,
+    issuer_serial: u32,
+    key: [u8; 32],
+) -> Result<NoiseCertificate> {
     let details = noise_certificate::Details {
         serial: Some(serial),
         issuer_serial: Some(issuer_serial),
@@ -104,11 +109,7 @@ fn certificate(issuer: &PrivateKey, serial: u32, issuer_serial: u32, key: [u8; 3
     }
     .encode_to_vec();
     let signature = issuer.calculate_signature(&details, &mut rand::rng()).map_err(SandboxError::bug)?;
-    Ok(NoiseCertificate {
-        details: Some(details),
-        signature: Some(signature.to_vec()),
-        ..Default::default()
-    })
+    Ok(NoiseCertificate { details: Some(details), signature: Some(signature.to_vec()), ..Default::default() })
 }
 
 fn public_of(key: &PrivateKey) -> Result<[u8; 32]> {

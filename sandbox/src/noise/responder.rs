@@ -110,7 +110,8 @@ impl Pending {
     /// Reads the client finish.
     pub(crate) fn finish(mut self, frame: &[u8]) -> Result<Peer, Refused> {
         let message = HandshakeMessage::decode_from_slice(frame).map_err(Refused::because)?;
-        let finish = message.client_finish.into_option().ok_or_else(|| Refused::because("no client finish"))?;
+        let finish =
+            message.client_finish.into_option().ok_or_else(|| Refused::because("no client finish"))?;
         let sealed = finish.r#static.ok_or_else(|| Refused::because("no static key"))?;
         let peer_key = key32(Some(&self.noise.decrypt(&sealed).map_err(Refused::because)?))?;
         let private = self.ephemeral.private_key.serialize();

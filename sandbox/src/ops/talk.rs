@@ -107,7 +107,13 @@ pub(crate) async fn send(world: &Arc<World>, phone: &str, order: &SendText) -> R
     Ok(Sent { ids })
 }
 
-fn one(world: &World, account: &Arc<Account>, to: &Jid, order: &SendText, number: Option<usize>) -> Result<String> {
+fn one(
+    world: &World,
+    account: &Arc<Account>,
+    to: &Jid,
+    order: &SendText,
+    number: Option<usize>,
+) -> Result<String> {
     // A stanza that a full mailbox refuses would be lost: the phone is not told.
     let full = world.book.of(to).is_some_and(|a| a.devices().iter().any(|d| !d.mailbox.has_room()));
     if full {
@@ -118,7 +124,8 @@ fn one(world: &World, account: &Arc<Account>, to: &Jid, order: &SendText, number
         (Some(id), Some(n)) => Some(format!("{id}-{n}")),
         (id, _) => id.clone(),
     };
-    let author = order.reply_to.as_ref().and_then(|r| r.sender.as_deref()).map(|s| peer(world, s)).transpose()?;
+    let author =
+        order.reply_to.as_ref().and_then(|r| r.sender.as_deref()).map(|s| peer(world, s)).transpose()?;
     let reply_to = order.reply_to.as_ref().map(|reply| ReplyTo {
         id: &reply.id,
         sender: author.as_ref().unwrap_or(to),

@@ -94,7 +94,13 @@ pub(crate) fn inbox(world: &World, phone: &str, after: u64, limit: usize) -> Res
     Ok(page)
 }
 
-pub(crate) fn receipted(world: &World, phone: &str, device: u16, after: u64, limit: usize) -> Result<ReceiptedPage> {
+pub(crate) fn receipted(
+    world: &World,
+    phone: &str,
+    device: u16,
+    after: u64,
+    limit: usize,
+) -> Result<ReceiptedPage> {
     let account = world.book.need(phone)?;
     let device = account.device(device).filter(|d| d.id != PHONE);
     let device = device.ok_or_else(|| SandboxError::not_found("no such device"))?;

@@ -24,7 +24,8 @@ pub(super) fn handle(world: &World, from: &Sender, node: &NodeRef<'_>) {
 /// Tells the other side's devices.
 pub(crate) fn deliver(world: &World, from: &Sender, to: &Jid, state: Node) {
     let Some(account) = world.book.of(to) else { return };
-    let stanza = NodeBuilder::new("chatstate").attr("from", from.jid(to.server).to_non_ad()).children([state]).build();
+    let stanza =
+        NodeBuilder::new("chatstate").attr("from", from.jid(to.server).to_non_ad()).children([state]).build();
     let stanza = Arc::new(stanza);
     for device in account.devices() {
         if device.id == PHONE {

@@ -162,7 +162,11 @@ impl<'a> Envelope<'a> {
             time: now_secs().to_string(),
             carried: CARRIED.into_iter().filter_map(keep).collect(),
             // A bare stanza's children are its ciphertext, and go out as they are.
-            shared: if bare { Vec::new() } else { children.iter().filter(shared).map(NodeRef::to_owned).collect() },
+            shared: if bare {
+                Vec::new()
+            } else {
+                children.iter().filter(shared).map(NodeRef::to_owned).collect()
+            },
         }
     }
 

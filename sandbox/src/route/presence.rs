@@ -54,5 +54,9 @@ fn update(account: &Account, target: &Jid) -> Node {
         return node.attr("type", "available").build();
     }
     let node = node.attr("type", "unavailable");
-    if presence.last_seen == 0 { node.attr("last", "deny").build() } else { node.attr("last", presence.last_seen.to_string()).build() }
+    if presence.last_seen == 0 {
+        node.attr("last", "deny").build()
+    } else {
+        node.attr("last", presence.last_seen.to_string()).build()
+    }
 }

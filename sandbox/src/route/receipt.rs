@@ -28,7 +28,9 @@ enum Goes {
 impl Goes {
     fn of(kind: &str) -> Self {
         match kind {
-            "retry" | "enc_rekey_retry" | "peer_msg" | "hist_sync" | "server-error" | "sender" => Self::ToDevice,
+            "retry" | "enc_rekey_retry" | "peer_msg" | "hist_sync" | "server-error" | "sender" => {
+                Self::ToDevice
+            }
             "read-self" | "played-self" => Self::ToOwn,
             _ => Self::Everywhere,
         }

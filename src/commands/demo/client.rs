@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// Speaks to one service with one key.
 #[derive(Clone)]
-pub struct Client {
+pub(super) struct Client {
     http: reqwest::Client,
     base: String,
     key: String,
@@ -22,25 +22,27 @@ pub struct Client {
 
 impl Client {
     /// A client for the service at `base`.
-    pub fn new(base: &str, key: &str) -> Result<Self> {
+    pub(super) fn new(base: &str, key: &str) -> Result<Self> {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
         Ok(Self { http, base: base.to_owned(), key: key.to_owned() })
     }
 
     /// GET, as JSON.
-    pub async fn get(&self, path: &str) -> Result<Value> {
+    pub(super) async fn get(&self, path: &str) -> Result<Value> {
         self.answer(self.http.get(format!("{}{path}", self.base))).await
     }
 
     /// GET, as text of the given type.
-    pub async fn text(&self, path: &str, accept: &str) -> Result<String> {
-        let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.key).header("accept", accept);
+    pub(super) async fn text(&self, path: &str, accept: &str) -> Result<String> {
+        let request =
+            self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.key).header("accept", accept);
         Ok(request.send().await?.error_for_status()?.text().await?)
     }
 
     /// POST with a JSON body under an idempotency key, once more if the first answer was lost.
-    pub async fn post(&self, path: &str, key: &str, body: &Value) -> Result<Value> {
-        let request = || self.http.post(format!("{}{path}", self.base)).header("idempotency-key", key).json(body);
+    pub(super) async fn post(&self, path: &str, key: &str, body: &Value) -> Result<Value> {
+        let request =
+            || self.http.post(format!("{}{path}", self.base)).header("idempotency-key", key).json(body);
         match self.answer(request()).await {
             Ok(value) => Ok(value),
             Err(_first) => self.answer(request()).await,
@@ -58,7 +60,7 @@ impl Client {
     }
 
     /// Follows all events from the first one on.
-    pub async fn follow(&self, show: bool) -> Result<Watcher> {
+    pub(super) async fn follow(&self, show: bool) -> Result<Watcher> {
         let url = format!("{}/ws/sessions?after=0", self.base.replacen("http", "ws", 1));
         let mut request = url.into_client_request()?;
         request.headers_mut().insert("authorization", format!("Bearer {}", self.key).parse()?);
@@ -91,27 +93,27 @@ impl Client {
 
 /// What the WebSocket showed.
 #[derive(Default)]
-pub struct EventLog {
+pub(super) struct EventLog {
     /// Events in all.
-    pub events: u64,
+    pub(super) events: u64,
     /// Positions seen before.
-    pub duplicates: u64,
+    pub(super) duplicates: u64,
     /// Positions skipped.
-    pub gaps: u64,
+    pub(super) gaps: u64,
     /// `seq` out of order within a session.
-    pub disorder: u64,
+    pub(super) disorder: u64,
     position: i64,
     seqs: HashMap<String, i64>,
     /// State of each session.
-    pub states: HashMap<String, String>,
+    pub(super) states: HashMap<String, String>,
     /// Times each session logged in.
-    pub logins: HashMap<String, u64>,
+    pub(super) logins: HashMap<String, u64>,
     /// QR codes by session.
-    pub codes: HashMap<String, String>,
+    pub(super) codes: HashMap<String, String>,
     /// Our messages by the best state seen.
-    pub outgoing: HashMap<String, String>,
+    pub(super) outgoing: HashMap<String, String>,
     /// Texts received, by session and WhatsApp id.
-    pub received: HashMap<(String, String), u64>,
+    pub(super) received: HashMap<(String, String), u64>,
 }
 
 impl EventLog {
@@ -155,13 +157,13 @@ impl EventLog {
     }
 
     /// How many of our messages stand at `state` or beyond.
-    pub fn reached(&self, states: &[&str]) -> u64 {
+    pub(super) fn reached(&self, states: &[&str]) -> u64 {
         self.outgoing.values().filter(|state| states.contains(&state.as_str())).count() as u64
     }
 }
 
 /// A running WebSocket client.
-pub struct Watcher {
+pub(super) struct Watcher {
     log: Arc<Mutex<EventLog>>,
     seen: watch::Receiver<u64>,
     _reader: super::Background,
@@ -169,7 +171,7 @@ pub struct Watcher {
 
 impl Watcher {
     /// Waits until what was seen satisfies `enough`, at most `within`.
-    pub async fn until(
+    pub(super) async fn until(
         &mut self,
         what: &str,
         within: Duration,
@@ -191,7 +193,7 @@ impl Watcher {
     }
 
     /// What was seen so far.
-    pub async fn look<T>(&self, look: impl Fn(&EventLog) -> T) -> T {
+    pub(super) async fn look<T>(&self, look: impl Fn(&EventLog) -> T) -> T {
         look(&*self.log.lock().await)
     }
 }

@@ -28,7 +28,7 @@ pub struct DemoArgs {
 }
 
 /// A task of the demo, which ends with it.
-pub struct Background(tokio::task::JoinHandle<()>);
+struct Background(tokio::task::JoinHandle<()>);
 
 impl Drop for Background {
     fn drop(&mut self) {
@@ -48,22 +48,28 @@ fn background(work: impl Future<Output = ()> + Send + 'static) -> Background {
 pub async fn run(args: &DemoArgs) -> Result<u8> {
     let folder = tempfile::tempdir()?;
     let sandbox = Sandbox::start(SandboxConfig::default()).await?;
-    let config = Config { listen: "127.0.0.1:0".parse()?, data_dir: folder.path().to_owned(), ..Config::default() };
+    let config = Config::embedded(folder.path())?;
     let service = Service::start(config, Vec::new()).await?;
-    let key = service.first_key().await?;
+    let key = service.new_key().await?;
     table::heading("Recado is up");
     table::line(&format!("  API      {}", service.url()));
-    table::line(&format!("  sandbox  {}   (a WhatsApp on this machine: real wire protocol, virtual phones)", sandbox.http_url()));
+    table::line(&format!(
+        "  sandbox  {}   (a WhatsApp on this machine: real wire protocol, virtual phones)",
+        sandbox.http_url()
+    ));
     let figures = scenes::play(&service.url(), &key, &sandbox, usize::from(args.sessions)).await?;
     let clean = figures.clean();
     table::figures(&figures.rows());
     if !args.exit {
-        table::line(&format!("Recado stays up at {} (docs at /docs). Key: {key}\nCtrl-C ends it.", service.url()));
+        table::line(&format!(
+            "Recado stays up at {} (docs at /docs). Key: {key}\nCtrl-C ends it.",
+            service.url()
+        ));
         table::line(&figures.json());
         tokio::signal::ctrl_c().await?;
     }
     let stopped = service.stop().await;
-    sandbox.stop().await;
+    let _accounts = sandbox.stop().await;
     if args.exit {
         table::line(&figures.json());
     }

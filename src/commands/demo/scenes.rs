@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use recado_sandbox::{FaultSpec, Sandbox, ScanQr, SendText};
+use recado_sandbox::{FaultKind, FaultSpec, Sandbox, ScanQr, SendText};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ const TEXTS: usize = 5;
 const STEP: Duration = Duration::from_secs(120);
 
 /// What the demo found.
-pub struct Figures {
+pub(super) struct Figures {
     sessions: usize,
     accepted: u64,
     read: u64,
@@ -39,7 +39,9 @@ pub struct Figures {
 
 impl Figures {
     fn lost(&self) -> u64 {
-        self.expected.saturating_sub(self.received) + self.gaps + (self.accepted - self.read).saturating_sub(self.failed)
+        self.expected.saturating_sub(self.received)
+            + self.gaps
+            + (self.accepted - self.read).saturating_sub(self.failed)
     }
 
     fn repeated(&self) -> u64 {
@@ -47,12 +49,12 @@ impl Figures {
     }
 
     /// Whether every promise held.
-    pub fn clean(&self) -> bool {
+    pub(super) fn clean(&self) -> bool {
         self.lost() == 0 && self.repeated() == 0 && self.disorder == 0 && self.failed == 0
     }
 
     /// For people.
-    pub fn rows(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
         vec![
             ("sessions linked", self.sessions.to_string()),
             ("messages accepted by the API", self.accepted.to_string()),
@@ -72,7 +74,7 @@ impl Figures {
     }
 
     /// For machines.
-    pub fn json(&self) -> String {
+    pub(super) fn json(&self) -> String {
         json!({
             "name": "demo", "sessions": self.sessions, "accepted": self.accepted, "read": self.read,
             "received": self.received, "expected": self.expected, "events": self.events,
@@ -90,7 +92,7 @@ struct Account {
 }
 
 /// Plays the story.
-pub async fn play(base: &str, key: &str, sandbox: &Sandbox, sessions: usize) -> Result<Figures> {
+pub(super) async fn play(base: &str, key: &str, sandbox: &Sandbox, sessions: usize) -> Result<Figures> {
     let started = Instant::now();
     let client = Client::new(base, key)?;
     let few = sessions <= 3;
@@ -108,8 +110,8 @@ pub async fn play(base: &str, key: &str, sandbox: &Sandbox, sessions: usize) -> 
     watcher.until("all messages delivered", STEP, |log| log.reached(&["delivered", "read"]) >= seen).await?;
     watcher.until("all messages received", STEP, |log| log.received.len() as u64 >= wanted).await?;
     table::heading("The recipients read them on their phones");
-    for account in &accounts {
-        sandbox.read(&account.phone, None, Vec::new()).await?;
+    for (i, from) in accounts.iter().enumerate() {
+        sandbox.read(&accounts[(i + 1) % accounts.len()].phone, &from.phone, &[])?;
     }
     watcher.until("all messages read", STEP, |log| log.reached(&["read"]) >= seen).await?;
     let carry = carrying.elapsed();
@@ -119,7 +121,7 @@ pub async fn play(base: &str, key: &str, sandbox: &Sandbox, sessions: usize) -> 
     let accepted = seen + more;
     let expected = wanted + more;
     watcher.until("the late messages received", STEP, |log| log.received.len() as u64 >= expected).await?;
-    sandbox.read(&accounts[1].phone, None, Vec::new()).await?;
+    sandbox.read(&accounts[1].phone, &accounts[0].phone, &[])?;
     watcher.until("the late messages read", STEP, |log| log.reached(&["read"]) >= accepted).await?;
     let at_phones = inboxes(sandbox, &accounts)?;
     let figures = watcher.look(|log| Figures {
@@ -144,7 +146,12 @@ pub async fn play(base: &str, key: &str, sandbox: &Sandbox, sessions: usize) -> 
     Ok(figures.await)
 }
 
-async fn link_all(client: &Client, watcher: &mut Watcher, sandbox: &Sandbox, count: usize) -> Result<Vec<Account>> {
+async fn link_all(
+    client: &Client,
+    watcher: &mut Watcher,
+    sandbox: &Sandbox,
+    count: usize,
+) -> Result<Vec<Account>> {
     let static_key: String = sandbox.static_key().iter().map(|byte| format!("{byte:02x}")).collect();
     let endpoint = json!({"kind": "sandbox", "url": sandbox.ws_url(), "staticKey": static_key});
     let mut sessions = Vec::new();
@@ -190,7 +197,9 @@ async fn phones_send(sandbox: &Sandbox, accounts: &[Account]) -> Result<u64> {
     for (i, from) in accounts.iter().enumerate() {
         let to = accounts[(i + 1) % accounts.len()].phone.clone();
         let text = "typed on a phone".to_owned();
-        sandbox.send(&from.phone, SendText { to, text, ..SendText::default() }).await?;
+        sandbox
+            .send(&from.phone, SendText { to, text, id: None, reply_to: None, count: None, per_second: None })
+            .await?;
     }
     Ok(accounts.len() as u64)
 }
@@ -204,12 +213,13 @@ async fn cut_one(
     let [first, second, ..] = accounts else { anyhow::bail!("two accounts are needed") };
     let session = first.session.clone();
     let logins = watcher.look(|log| log.logins.get(&session).copied().unwrap_or_default()).await;
-    sandbox.add_fault(FaultSpec::drop_link(&first.phone))?;
+    sandbox.add_fault(FaultSpec { phone: Some(first.phone.clone()), ..FaultSpec::new(FaultKind::Drop) })?;
     for i in 0..TEXTS {
         send(client, first, second, &format!("while cut {i}"), &format!("demo-cut-{i}")).await?;
     }
     let mine = first.session.clone();
-    let again = move |log: &super::client::EventLog| log.logins.get(&mine).copied().unwrap_or_default() > logins;
+    let again =
+        move |log: &super::client::EventLog| log.logins.get(&mine).copied().unwrap_or_default() > logins;
     let heal = watcher.until("the cut link connected again", STEP, again).await?;
     Ok((heal, TEXTS as u64))
 }

@@ -4,9 +4,11 @@
 use serde_json::Value;
 
 /// One line per event, without personal data beyond what the demo itself made up.
-pub fn event(position: i64, kind: &str, session: &str, data: &Value) {
+pub(super) fn event(position: i64, kind: &str, session: &str, data: &Value) {
     let detail = match kind {
-        "session.status.changed" => format!("{} → {} ({})", show(&data["from"]), show(&data["to"]), show(&data["reason"])),
+        "session.status.changed" => {
+            format!("{} → {} ({})", show(&data["from"]), show(&data["to"]), show(&data["reason"]))
+        }
         "message.received" => format!("“{}”", show(&data["content"]["text"])),
         _ => String::new(),
     };
@@ -19,17 +21,17 @@ fn show(value: &Value) -> &str {
 }
 
 /// A heading.
-pub fn heading(text: &str) {
+pub(super) fn heading(text: &str) {
     println!("\n── {text}");
 }
 
 /// A line.
-pub fn line(text: &str) {
+pub(super) fn line(text: &str) {
     println!("{text}");
 }
 
 /// The figures, for people.
-pub fn figures(rows: &[(&str, String)]) {
+pub(super) fn figures(rows: &[(&str, String)]) {
     println!();
     for (name, value) in rows {
         println!("  {name:<34} {value:>10}");

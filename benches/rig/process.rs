@@ -1,0 +1,130 @@
+//! Processes of the program under test.
+
+use std::fs::OpenOptions;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::time::{Instant, sleep};
+
+use super::wire::Wire;
+
+/// How long a process may take until it answers.
+const READY: Duration = Duration::from_secs(120);
+
+/// A process that ends with its owner.
+pub(crate) struct Process {
+    child: Child,
+    /// Where it answers.
+    pub(crate) addr: SocketAddr,
+    log: PathBuf,
+    ended: bool,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Process {
+    /// Starts `recado` with these words and variables; its output goes to a file of this name in the folder.
+    pub(crate) fn start(
+        folder: &Path,
+        name: &str,
+        addr: SocketAddr,
+        words: &[String],
+        variables: &[(String, String)],
+    ) -> Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let output = OpenOptions::new().create(true).append(true).open(&log)?;
+        // A thousand sockets need more files than a shell's default; `exec` keeps the process id.
+        let raise = r#"ulimit -n "$(ulimit -Hn)" 2>/dev/null; exec "$@""#;
+        let child = Command::new("sh")
+            .args(["-c", raise, "sh", env!("CARGO_BIN_EXE_recado")])
+            .args(words)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("starting recado")?;
+        Ok(Self { child, addr, log, ended: false })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`, and the wait for its end.
+    pub(crate) fn kill(&mut self) {
+        if !self.ended {
+            self.ended = true;
+            let _already_dead = self.child.kill();
+            let _its_status = self.child.wait();
+        }
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub(crate) async fn stop(&mut self, within: Duration) -> Result<()> {
+        let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        anyhow::ensure!(asked.success(), "kill -TERM");
+        let until = Instant::now() + within;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > until {
+                bail!("it did not stop within {within:?}{}", self.last_words());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Waits until it answers `path` with success.
+    pub(crate) async fn ready(&mut self, path: &str) -> Result<Duration> {
+        let started = Instant::now();
+        while started.elapsed() < READY {
+            if let Some(status) = self.child.try_wait()? {
+                self.ended = true;
+                bail!("it ended at once: {status}{}", self.last_words());
+            }
+            if self.answers(path).await {
+                return Ok(started.elapsed());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        bail!("not ready within {READY:?}{}", self.last_words())
+    }
+
+    async fn answers(&self, path: &str) -> bool {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.addr);
+        let Ok(mut wire) = Wire::connect(self.addr).await else { return false };
+        matches!(wire.ask(request.as_bytes()).await, Ok((200, _)))
+    }
+
+    /// The end of what it printed, for an error.
+    pub(crate) fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = lines[lines.len().saturating_sub(20)..].join("\n  ");
+        format!("\nits last words:\n  {tail}")
+    }
+}
+
+/// A free port that the kernel gives to no outgoing connection, so that a restarted process finds it free again.
+pub(crate) fn free_addr() -> Result<SocketAddr> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 9_000)?;
+    for _try in 0..500 {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(addr).is_ok() {
+            return Ok(addr);
+        }
+    }
+    bail!("no free port")
+}

@@ -1,0 +1,157 @@
+//! How far a group is: the cursor, and what is handled beyond it.
+//!
+//! Promises: the cursor never passes an entry that is not handled; an entry is admitted once, whether the stream hands
+//! it out again, claims it back, or the table fills a gap with it.
+
+use std::collections::BTreeSet;
+
+use crate::domain::ids::{EventId, Position};
+use crate::domain::view::GroupState;
+
+/// What to do with an entry that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Deliver it.
+    New,
+    /// It is on its way already.
+    Open,
+    /// It was handled before: acknowledge it.
+    Handled,
+}
+
+pub(super) struct Progress {
+    /// Stored: everything up to here is handled.
+    cursor: Position,
+    /// Everything up to here came, so that a gap above it is one.
+    seen: Position,
+    /// Came and not handled.
+    open: BTreeSet<Position>,
+    /// Handled beyond the cursor, stored or not.
+    handled: BTreeSet<Position>,
+    /// Handled and not stored.
+    unsaved: Vec<(Position, EventId)>,
+}
+
+/// What is to be stored, and acknowledged afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Save {
+    pub(super) cursor: Position,
+    pub(super) handled: Vec<(Position, EventId)>,
+}
+
+impl Save {
+    /// What has to go to the inbox.
+    pub(super) fn above(&self) -> Vec<(Position, EventId)> {
+        self.handled.iter().filter(|(position, _)| *position > self.cursor).copied().collect()
+    }
+}
+
+impl Progress {
+    pub(super) fn new(state: &GroupState) -> Self {
+        Self {
+            cursor: state.cursor,
+            seen: state.cursor,
+            open: BTreeSet::new(),
+            handled: state.inbox.iter().copied().filter(|position| *position > state.cursor).collect(),
+            unsaved: Vec::new(),
+        }
+    }
+
+    pub(super) fn cursor(&self) -> Position {
+        self.cursor
+    }
+
+    pub(super) fn seen(&self) -> Position {
+        self.seen
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(super) fn admit(&mut self, position: Position) -> Admission {
+        self.seen = self.seen.max(position);
+        if position <= self.cursor || self.handled.contains(&position) {
+            return Admission::Handled;
+        }
+        if self.open.insert(position) { Admission::New } else { Admission::Open }
+    }
+
+    /// Nothing up to here will come any more.
+    pub(super) fn skip(&mut self, upto: Position) {
+        self.seen = self.seen.max(upto);
+    }
+
+    pub(super) fn settle(&mut self, position: Position, event: EventId) {
+        if self.open.remove(&position) {
+            self.handled.insert(position);
+            self.unsaved.push((position, event));
+        }
+    }
+
+    /// This entry is nowhere any more.
+    pub(super) fn lose(&mut self, position: Position) {
+        if self.open.remove(&position) {
+            self.handled.insert(position);
+        }
+    }
+
+    /// What is new since the last save.
+    pub(super) fn save(&mut self) -> Option<Save> {
+        let reached = self.open.first().map_or(self.seen, |first| Position(first.0 - 1));
+        if self.unsaved.is_empty() && reached == self.cursor {
+            return None;
+        }
+        Some(Save { cursor: reached, handled: std::mem::take(&mut self.unsaved) })
+    }
+
+    pub(super) fn saved(&mut self, save: &Save) {
+        self.cursor = self.cursor.max(save.cursor);
+        self.handled = self.handled.split_off(&self.cursor.plus(1));
+    }
+
+    pub(super) fn not_saved(&mut self, save: Save) {
+        self.unsaved.extend(save.handled);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cursor_waits_for_the_slowest_and_the_inbox_holds_the_rest() {
+        let mut progress = Progress::new(&GroupState { cursor: Position(10), ..GroupState::default() });
+        for position in 11..=14 {
+            assert_eq!(progress.admit(Position(position)), Admission::New);
+        }
+        let ids: Vec<EventId> = (0..5).map(|_| EventId::new()).collect();
+        progress.settle(Position(12), ids[2]);
+        progress.settle(Position(14), ids[4]);
+        let save = progress.save().unwrap();
+        assert_eq!((save.cursor, save.above().len()), (Position(10), 2));
+        progress.saved(&save);
+        assert_eq!(progress.save(), None);
+        progress.settle(Position(11), ids[1]);
+        let save = progress.save().unwrap();
+        assert_eq!((save.cursor, save.above()), (Position(12), vec![]));
+        progress.not_saved(save);
+        let save = progress.save().unwrap();
+        progress.saved(&save);
+        assert_eq!(progress.cursor(), Position(12));
+        assert_eq!(progress.admit(Position(14)), Admission::Handled);
+        assert_eq!(progress.admit(Position(13)), Admission::Open);
+        assert_eq!(progress.admit(Position(9)), Admission::Handled);
+    }
+
+    #[test]
+    fn a_restart_takes_the_inbox_for_handled() {
+        let inbox = vec![Position(3), Position(5)];
+        let mut progress = Progress::new(&GroupState { cursor: Position(1), inbox, waiting: vec![] });
+        let admitted: Vec<Admission> = (2..=5).map(|position| progress.admit(Position(position))).collect();
+        assert_eq!(admitted, [Admission::New, Admission::Handled, Admission::New, Admission::Handled]);
+        progress.settle(Position(2), EventId::new());
+        progress.settle(Position(4), EventId::new());
+        assert_eq!(progress.save().unwrap().cursor, Position(5));
+    }
+}

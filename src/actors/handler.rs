@@ -1,0 +1,68 @@
+//! What a consumer group does with events: the one thing that differs between groups.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::domain::event::Entry;
+use crate::domain::ids::SessionId;
+
+/// Does something for each event.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Handles entries of one session, in order. Nothing else of this session is handled meanwhile; other sessions
+    /// are. May be called again for the same entries after a failure or a crash: an effect outside should carry the
+    /// event's id.
+    async fn handle(&self, delivery: &Delivery) -> Result<(), Failure>;
+}
+
+/// A run of waiting entries of one session.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Whose.
+    pub session: SessionId,
+    /// In order; at least one.
+    pub entries: Vec<Entry>,
+    /// How often the first of them has failed before.
+    pub attempt: u32,
+    done: Arc<AtomicUsize>,
+}
+
+impl Delivery {
+    /// A run to hand over; at least one entry.
+    #[must_use]
+    pub fn new(session: SessionId, entries: Vec<Entry>, attempt: u32) -> Self {
+        Self { session, entries, attempt, done: Arc::default() }
+    }
+
+    /// Tells that the first `n` entries are handled: a failure afterwards is the next one's, and these are not
+    /// delivered again.
+    pub fn done(&self, n: usize) {
+        self.done.fetch_max(n.min(self.entries.len()), Ordering::AcqRel);
+    }
+
+    /// How many are handled for certain.
+    #[must_use]
+    pub fn handled(&self) -> usize {
+        self.done.load(Ordering::Acquire)
+    }
+}
+
+/// Why a delivery failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It may go better later.
+    Retry {
+        /// For people. No secret, number or address.
+        error: String,
+        /// When the other side said so: not before.
+        after: Option<Duration>,
+    },
+    /// It will never go better: bury it at once.
+    Permanent {
+        /// For people. No secret, number or address.
+        error: String,
+    },
+}

@@ -1,0 +1,283 @@
+//! Carrying one log: what is above the stream's tail is read and appended, batch by batch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Arguments, Settings, Status};
+use crate::actors::task::ChildTask;
+use crate::domain::error::{Error, Result};
+use crate::domain::event::{Entry, Log};
+use crate::domain::ids::Position;
+use crate::domain::retry::Schedule;
+use crate::infra::store::Store;
+use crate::infra::stream::{Appended, Stream, StreamKey};
+use crate::telemetry;
+
+/// The most batches of one round: the actor hears of progress now and then.
+const ROUNDS: usize = 64;
+
+/// How long to wait for groups to make room.
+const ROOM: Duration = Duration::from_millis(50);
+
+/// How long to wait before looking again at what needs a person.
+const ALARMED: Duration = Duration::from_secs(5);
+
+/// How far a round came.
+pub(super) struct Progress {
+    tail: Position,
+    end: End,
+    trimmed: bool,
+}
+
+/// Why a round ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Nothing is left, or enough was done for one round.
+    Done,
+    /// The stream has no room until its groups catch up.
+    Full,
+    /// The stream holds more than the table was given.
+    Ahead,
+    /// Rows between the stream's tail and the table's oldest are gone.
+    Gap,
+}
+
+/// What the relay does next.
+#[derive(Default)]
+pub(super) struct Next {
+    /// Number again: perhaps this relay's knowledge is old.
+    pub(super) stamp: bool,
+    /// Carry again after this long.
+    pub(super) again: Option<Duration>,
+}
+
+impl Next {
+    fn after(wait: Duration) -> Self {
+        Self { stamp: false, again: Some(wait) }
+    }
+}
+
+/// One log on its way to its stream.
+pub(super) struct Lane {
+    key: StreamKey,
+    head: Position,
+    tail: Option<Position>,
+    running: Option<ChildTask>,
+    waiting: Option<(ChildTask, Instant)>,
+    failures: u32,
+    /// Whether somebody must look: the stream is ahead, or rows are gone.
+    alarm: Option<&'static str>,
+    trimmed: Instant,
+}
+
+impl Lane {
+    pub(super) fn new(key: StreamKey) -> Self {
+        Self {
+            key,
+            head: Position::default(),
+            tail: None,
+            running: None,
+            waiting: None,
+            failures: 0,
+            alarm: None,
+            trimmed: Instant::now(),
+        }
+    }
+
+    pub(super) fn log(&self) -> Log {
+        self.key.log
+    }
+
+    pub(super) fn status(&self) -> Status {
+        Status { log: self.key.log, head: self.head, tail: self.tail, ahead: self.alarm == Some("ahead") }
+    }
+
+    pub(super) fn forget_tail(&mut self) {
+        self.tail = None;
+    }
+
+    /// What the table says, in a transaction that also proved our right to know.
+    pub(super) fn know_head(&mut self, head: Position) {
+        self.head = head;
+        let Some(tail) = self.tail else { return };
+        telemetry::relay_lag(self.key.shard, self.key.log, head, tail);
+        let ahead = tail > head;
+        if ahead && self.alarm.is_none() {
+            self.raise("ahead");
+        }
+        if !ahead && self.alarm == Some("ahead") {
+            self.clear();
+        }
+    }
+
+    fn raise(&mut self, alarm: &'static str) {
+        self.alarm = Some(alarm);
+        let Self { key, head, tail, .. } = self;
+        telemetry::relay_ahead(key.shard, key.log, alarm == "ahead");
+        tracing::error!(shard = %key.shard, log = %key.log, %head, ?tail, alarm, "stream and table disagree");
+    }
+
+    fn clear(&mut self) {
+        self.alarm = None;
+        telemetry::relay_ahead(self.key.shard, self.key.log, false);
+    }
+
+    /// The next round, when there may be something to carry and nothing stands against it.
+    pub(super) fn begin(
+        &self,
+        args: &Arguments,
+    ) -> Option<impl Future<Output = Result<Progress>> + Send + use<>> {
+        let held_back = self.waiting.as_ref().is_some_and(|(_, until)| *until > Instant::now());
+        if self.running.is_some() || held_back || self.tail.is_some_and(|tail| tail >= self.head) {
+            return None;
+        }
+        let round = Round {
+            store: Arc::clone(&args.store),
+            stream: Arc::clone(&args.stream),
+            settings: args.settings,
+            key: self.key,
+            head: self.head,
+            trim: self.trimmed.elapsed() >= args.settings.trim,
+        };
+        let tail = self.tail;
+        Some(async move {
+            let limit = round.settings.deadline;
+            let late = |_elapsed| Error::unavailable("relay_late", "store or stream did not answer in time");
+            tokio::time::timeout(limit, round.run(tail)).await.map_err(late)?
+        })
+    }
+
+    pub(super) fn running(&mut self, task: ChildTask) {
+        self.waiting = None;
+        self.running = Some(task);
+    }
+
+    /// Nothing is carried until then.
+    pub(super) fn waiting(&mut self, timer: ChildTask, until: Instant) {
+        self.waiting = Some((timer, until));
+    }
+
+    /// Takes in how a round ended.
+    pub(super) fn end(&mut self, outcome: &Result<Progress>) -> Next {
+        self.running = None;
+        let progress = match outcome {
+            Ok(progress) => progress,
+            Err(error) => return self.failed(error),
+        };
+        self.failures = 0;
+        self.tail = Some(progress.tail);
+        if progress.trimmed {
+            self.trimmed = Instant::now();
+        }
+        telemetry::relay_lag(self.key.shard, self.key.log, self.head, progress.tail);
+        match progress.end {
+            End::Done => {
+                if self.alarm.is_some() && progress.tail <= self.head {
+                    self.clear();
+                }
+                Next::default()
+            }
+            End::Full => Next::after(ROOM),
+            // Only a fresh head tells whether the stream is ahead or this relay is no longer the one that numbers.
+            End::Ahead => Next { stamp: self.alarm.is_none(), again: None },
+            End::Gap => {
+                if self.alarm.is_none() {
+                    self.raise("gap");
+                }
+                Next::after(ALARMED)
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &Error) -> Next {
+        self.tail = None;
+        let wait =
+            Schedule::exponential(Duration::from_millis(100), Duration::from_secs(5)).delay(self.failures);
+        if self.failures == 0 {
+            tracing::warn!(shard = %self.key.shard, log = %self.key.log, %error, "rows cannot be carried; trying on");
+        }
+        self.failures = self.failures.saturating_add(1);
+        Next::after(wait)
+    }
+}
+
+/// One round of carrying.
+struct Round {
+    store: Arc<dyn Store>,
+    stream: Arc<dyn Stream>,
+    settings: Settings,
+    key: StreamKey,
+    head: Position,
+    trim: bool,
+}
+
+impl Round {
+    async fn run(&self, tail: Option<Position>) -> Result<Progress> {
+        let mut tail = match tail {
+            Some(tail) => tail,
+            None => self.stream.tail(self.key).await?,
+        };
+        let end = self.carry(&mut tail).await?;
+        if self.trim {
+            let keep = i64::try_from(self.settings.keep).unwrap_or(i64::MAX);
+            self.stream.trim(self.key, Position(tail.0.saturating_sub(keep))).await?;
+        }
+        Ok(Progress { tail, end, trimmed: self.trim })
+    }
+
+    async fn carry(&self, tail: &mut Position) -> Result<End> {
+        let mut rows = Vec::new();
+        for _ in 0..ROUNDS {
+            if *tail >= self.head {
+                return Ok(if *tail > self.head { End::Ahead } else { End::Done });
+            }
+            if rows.is_empty() {
+                rows = self.rows(*tail).await?;
+            }
+            let Some(last) = self.check(tail, &rows).await? else { return Ok(End::Gap) };
+            // The next batch is read while this one travels.
+            let (appended, next) = tokio::join!(self.stream.append(self.key, *tail, &rows), self.rows(last));
+            match appended? {
+                Appended::All => {
+                    telemetry::relay_published(self.key.log, rows.len());
+                    *tail = last;
+                    rows = next?;
+                }
+                Appended::Tail(truth) => {
+                    tracing::info!(log = %self.key.log, expected = %tail, %truth, "the stream's tail is elsewhere");
+                    *tail = truth;
+                    rows.clear();
+                }
+                Appended::Full => {
+                    if self.stream.trim(self.key, *tail).await? == 0 {
+                        return Ok(End::Full);
+                    }
+                }
+            }
+        }
+        Ok(End::Done)
+    }
+
+    async fn rows(&self, after: Position) -> Result<Vec<Entry>> {
+        if after >= self.head {
+            return Ok(Vec::new());
+        }
+        self.store.log_after(self.key.shard, self.key.log, after, self.settings.batch).await
+    }
+
+    /// The last row's position; `None` when rows that the stream lacks are gone from the table. A stream that lost
+    /// everything begins at the oldest row there is, and `tail` says so.
+    async fn check(&self, tail: &mut Position, rows: &[Entry]) -> Result<Option<Position>> {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(None) };
+        if first.position == tail.plus(1) {
+            return Ok(Some(last.position));
+        }
+        if *tail == Position::default() {
+            self.stream.begin(self.key, Position(first.position.0 - 1)).await?;
+            *tail = self.stream.tail(self.key).await?;
+        }
+        Ok((first.position == tail.plus(1)).then_some(last.position))
+    }
+}

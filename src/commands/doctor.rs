@@ -1,0 +1,46 @@
+//! `recado doctor`: looks at everything a start needs, and says all that is wrong at once.
+
+use anyhow::Result;
+
+use super::service;
+use crate::config::Config;
+use crate::infra::gateway::web::trust;
+use crate::infra::store::Store;
+
+/// Checks and reports; status 1 when something is wrong.
+///
+/// # Errors
+/// Never for a finding: findings are printed.
+#[expect(clippy::print_stdout, reason = "its output is for whoever runs it")]
+pub async fn run() -> Result<u8> {
+    let mut wrong = false;
+    let mut tell = |name: &str, found: Result<String>| match found {
+        Ok(detail) => println!("ok     {name}: {detail}"),
+        Err(error) => {
+            wrong = true;
+            println!("WRONG  {name}: {error:#}");
+        }
+    };
+    tell("engine", engine());
+    match Config::from_environment() {
+        Err(error) => tell("configuration", Err(error.into())),
+        Ok(config) => {
+            tell("configuration", Ok(format!("listens on {}", config.listen)));
+            tell("encryption key", service::open_vault(&config).map(|_vault| "readable".into()));
+            tell("tables", tables(&config).await);
+        }
+    }
+    Ok(u8::from(wrong))
+}
+
+fn engine() -> Result<String> {
+    trust::boot_check()?;
+    Ok("refuses an unsigned certificate chain".into())
+}
+
+async fn tables(config: &Config) -> Result<String> {
+    let store = service::open_store(config).await?;
+    store.probe().await?;
+    store.close().await;
+    Ok(format!("readable and writable in {}", config.data_dir.display()))
+}

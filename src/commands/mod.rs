@@ -1,0 +1,8 @@
+//! What the binary can do: one file per command. The only place where the layers are put together.
+
+pub mod demo;
+pub mod doctor;
+pub mod migrate;
+pub mod openapi;
+pub mod serve;
+pub mod service;

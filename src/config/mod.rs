@@ -1,0 +1,221 @@
+//! Everything that can be set from outside, read once at the start.
+//!
+//! Promises: every variable is documented in [`VARIABLES`] with its default, and the code takes the default from
+//! there; all problems are reported at once; combinations that cannot work are refused; no secret shows in `Debug`.
+
+mod read;
+mod variables;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::domain::retry::{Retries, Schedule};
+use crate::http::HttpConfig;
+use crate::telemetry::LogFormat;
+use read::Reader;
+pub use variables::{VARIABLES, Variable};
+
+/// The settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where HTTP listens.
+    pub listen: SocketAddr,
+    /// Where tables and keys are kept.
+    pub data_dir: PathBuf,
+    /// How careful to be.
+    pub mode: Mode,
+    /// The key that credentials are encrypted under; `None`: one is made in the data folder.
+    pub encryption_key: Option<EncryptionKey>,
+    /// Slices of sessions.
+    pub shards: u16,
+    /// Writes that may wait for the ledger.
+    pub ledger_depth: usize,
+    /// Unfinished commands a session may have.
+    pub session_queue: u32,
+    /// When a message fails that WhatsApp has not acknowledged.
+    pub message_deadline: Duration,
+    /// Logins to WhatsApp at once.
+    pub login_gate: usize,
+    /// Sessions of a tenant.
+    pub max_sessions: u32,
+    /// Events a client may be behind before it is closed.
+    pub hub_buffer: usize,
+    /// HTTP connections at once.
+    pub connections: usize,
+    /// Web origins that may call from a browser.
+    pub cors_origins: Vec<String>,
+    /// What to log.
+    pub log_level: String,
+    /// How to log.
+    pub log_format: LogFormat,
+    /// Deliveries to consumers.
+    pub events: EventsConfig,
+    /// The WhatsApp client version to show, instead of the newest.
+    pub client_version: Option<(u32, u32, u32)>,
+    /// Where to write the first API key besides showing it.
+    pub api_key_file: Option<PathBuf>,
+    /// How long an orderly stop may take.
+    pub stop: Duration,
+}
+
+/// How consumers deliver events.
+#[derive(Clone, Debug)]
+pub struct EventsConfig {
+    /// Tries before an entry becomes a dead letter.
+    pub max_attempts: u32,
+    /// Wait after the first failure.
+    pub backoff: Duration,
+    /// The longest wait.
+    pub backoff_max: Duration,
+    /// When an entry that a consumer holds is taken from it.
+    pub claim_idle: Duration,
+    /// How often to look for such entries.
+    pub claim_interval: Duration,
+}
+
+impl EventsConfig {
+    /// As a retry schedule.
+    #[must_use]
+    pub fn retries(&self) -> Retries {
+        Retries { tries: self.max_attempts, schedule: Schedule::exponential(self.backoff, self.backoff_max) }
+    }
+}
+
+/// How careful to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Missing secrets are made.
+    Development,
+    /// Missing secrets are refused.
+    Production,
+}
+
+/// 32 secret bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EncryptionKey(pub Zeroizing<[u8; 32]>);
+
+impl fmt::Debug for EncryptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EncryptionKey(…)")
+    }
+}
+
+/// All that is wrong with the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration cannot be used:")?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  - {problem}"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn from_environment() -> Result<Self, Problems> {
+        Self::read(&|name| std::env::var(name).ok())
+    }
+
+    /// The defaults, on a free port and in this folder: for the demo and for tests.
+    ///
+    /// # Errors
+    /// When a documented default is wrong.
+    pub fn embedded(folder: &Path) -> Result<Self, Problems> {
+        let config = Self::read(&|name| (name == "RECADO_LISTEN").then(|| "127.0.0.1:0".to_owned()))?;
+        Ok(Self { data_dir: folder.to_owned(), ..config })
+    }
+
+    /// Reads variables from anywhere.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        let mut reader = Reader::new(variable);
+        let config = Self::gather(&mut reader);
+        config.cross_check(&mut reader);
+        reader.finish(config)
+    }
+
+    fn gather(reader: &mut Reader<'_>) -> Self {
+        let mode = match reader.one_of("RECADO_ENV", &["development", "production"]).as_str() {
+            "production" => Mode::Production,
+            _ => Mode::Development,
+        };
+        Self {
+            listen: reader.listen(),
+            data_dir: reader.text("RECADO_DATA_DIR").into(),
+            mode,
+            encryption_key: reader.encryption_key(),
+            shards: reader.number("RECADO_SHARDS", 1..=1024),
+            ledger_depth: reader.number("RECADO_LEDGER_DEPTH", 16..=1_000_000),
+            session_queue: reader.number("RECADO_SESSION_QUEUE", 1..=1_000_000),
+            message_deadline: reader.seconds("RECADO_MESSAGE_DEADLINE_SECS", 5..=604_800),
+            login_gate: reader.number("RECADO_LOGIN_GATE", 1..=10_000),
+            max_sessions: reader.number("RECADO_MAX_SESSIONS", 1..=1_000_000),
+            hub_buffer: reader.number("RECADO_HUB_BUFFER", 16..=65_536),
+            connections: reader.number("RECADO_MAX_CONNECTIONS", 16..=1_000_000),
+            cors_origins: reader.origins("RECADO_CORS_ORIGINS"),
+            log_level: reader.log_level("LOG_LEVEL"),
+            log_format: reader.log_format("LOG_FORMAT"),
+            events: EventsConfig {
+                max_attempts: reader.number("EVENTS_MAX_ATTEMPTS", 1..=100),
+                backoff: reader.millis("EVENTS_BACKOFF_MS", 1..=3_600_000),
+                backoff_max: reader.millis("EVENTS_BACKOFF_MAX_MS", 1..=86_400_000),
+                claim_idle: reader.millis("EVENTS_CLAIM_IDLE_MS", 100..=3_600_000),
+                claim_interval: reader.millis("EVENTS_CLAIM_INTERVAL_MS", 100..=3_600_000),
+            },
+            api_key_file: Some(reader.text("RECADO_API_KEY_FILE"))
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
+            client_version: reader.version("RECADO_CLIENT_VERSION"),
+            stop: reader.seconds("RECADO_STOP_SECS", 5..=600),
+        }
+    }
+
+    fn cross_check(&self, reader: &mut Reader<'_>) {
+        if self.mode == Mode::Production && self.encryption_key.is_none() && !reader.key_was_given() {
+            reader.problem(
+                "RECADO_ENCRYPTION_KEY or RECADO_ENCRYPTION_KEY_FILE must be set when RECADO_ENV=production: a key \
+                 made by the service would be lost with its disk",
+            );
+        }
+        if self.shards != 1 {
+            reader.problem("RECADO_SHARDS must be 1: the embedded engine has one shard");
+        }
+        if self.events.backoff > self.events.backoff_max {
+            reader.problem("EVENTS_BACKOFF_MS must not be more than EVENTS_BACKOFF_MAX_MS");
+        }
+        if self.events.claim_interval > self.events.claim_idle {
+            reader.problem(
+                "EVENTS_CLAIM_INTERVAL_MS must not be more than EVENTS_CLAIM_IDLE_MS: idle entries would wait longer \
+                 than that",
+            );
+        }
+    }
+
+    /// The limits of the API.
+    #[must_use]
+    pub fn http(&self) -> HttpConfig {
+        HttpConfig {
+            max_sessions: self.max_sessions.into(),
+            session_queue: self.session_queue.into(),
+            message_deadline: self.message_deadline,
+            connections: self.connections,
+            drain: self.stop / 3,
+            cors_origins: self.cors_origins.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn read(values: &[(&str, &str)]) -> Result<Config, Problems> {
+    let values: BTreeMap<_, _> = values.iter().copied().collect();
+    Config::read(&|name| values.get(name).map(|value| (*value).to_owned()))
+}
+
+#[test]
+fn nothing_set_is_a_working_configuration() {
+    let config = read(&[]).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:3000");
+    assert_eq!((config.login_gate, config.events.max_attempts), (20, 5));
+    assert_eq!(config.mode, Mode::Development);
+}
+
+#[test]
+fn all_problems_are_told_at_once_and_show_no_value() {
+    let Problems(problems) = read(&[
+        ("RECADO_ENV", "prod"),
+        ("RECADO_LISTEN", "s3cret"),
+        ("RECADO_LOGIN_GATE", "0"),
+        ("RECADO_ENCRYPTION_KEY", "s3cret"),
+        ("LOG_LEVEL", "info,loud=sometimes"),
+        ("EVENTS_BACKOFF_MS", "60000"),
+        ("RECADO_CLIENT_VERSION", "2.3000"),
+        ("RECADO_CORS_ORIGINS", "https://a.example/path"),
+        ("RECADO_SHARDS", "2"),
+    ])
+    .unwrap_err();
+    assert_eq!(problems.len(), 9, "{problems:#?}");
+    assert!(!problems.iter().any(|problem| problem.contains("s3cret")), "{problems:#?}");
+}
+
+#[test]
+fn production_refuses_a_missing_key_and_takes_a_given_one() {
+    let Problems(problems) = read(&[("RECADO_ENV", "production")]).unwrap_err();
+    assert!(problems[0].contains("RECADO_ENCRYPTION_KEY"));
+    let hex = "ab".repeat(32);
+    let config = read(&[("RECADO_ENV", "production"), ("RECADO_ENCRYPTION_KEY", &hex)]).unwrap();
+    assert_eq!(*config.encryption_key.as_ref().unwrap().0, [0xab; 32]);
+    assert!(!format!("{config:?}").contains(&hex[..8]));
+    assert!(!format!("{config:?}").contains("171"), "nor as numbers");
+}
+
+#[test]
+fn a_key_comes_from_a_file_or_the_environment_but_not_from_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    // 32 bytes of 0x07 in base64, with the line break an editor leaves.
+    std::fs::write(&file, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n").unwrap();
+    let file = file.to_str().unwrap();
+    let config = read(&[("RECADO_ENCRYPTION_KEY_FILE", file)]).unwrap();
+    assert_eq!(*config.encryption_key.unwrap().0, [7; 32]);
+    let both = [("RECADO_ENCRYPTION_KEY_FILE", file), ("RECADO_ENCRYPTION_KEY", &*"ab".repeat(32))];
+    assert!(read(&both).is_err());
+    assert!(read(&[("RECADO_ENCRYPTION_KEY_FILE", "/nowhere/at/all")]).is_err());
+}
+
+#[test]
+fn a_port_alone_is_enough_and_the_address_goes_first() {
+    assert_eq!(read(&[("PORT", "9000")]).unwrap().listen.to_string(), "0.0.0.0:9000");
+    assert_eq!(read(&[("PORT", "9000"), ("HTTP_PORT", "9001")]).unwrap().listen.port(), 9001);
+    let all = [("PORT", "9000"), ("HTTP_PORT", "9001"), ("RECADO_LISTEN", "127.0.0.1:9002")];
+    assert_eq!(read(&all).unwrap().listen.to_string(), "127.0.0.1:9002");
+    assert!(read(&[("PORT", "70000")]).is_err());
+}
+
+#[test]
+fn every_documented_variable_is_read_and_every_read_one_is_documented() {
+    let nothing = |_: &str| None;
+    let mut reader = Reader::new(&nothing);
+    let config = Config::gather(&mut reader);
+    config.cross_check(&mut reader);
+    let read: Vec<_> = reader.asked.iter().copied().collect();
+    let mut documented: Vec<_> = VARIABLES.iter().map(|variable| variable.name).collect();
+    documented.sort_unstable();
+    assert_eq!(read, documented);
+}
+
+#[test]
+fn the_example_file_lists_exactly_the_documented_variables_with_their_defaults() {
+    let example = include_str!("../../.env.example");
+    let listed: Vec<_> = example
+        .lines()
+        .filter_map(|line| line.strip_prefix('#').unwrap_or(line).split_once('='))
+        .filter(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        .collect();
+    let documented: Vec<_> = VARIABLES.iter().map(|variable| (variable.name, variable.default)).collect();
+    assert_eq!(listed, documented);
+    for variable in VARIABLES {
+        assert!(example.contains(variable.meaning), "{}", variable.name);
+    }
+}

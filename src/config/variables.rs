@@ -1,0 +1,98 @@
+//! Every variable: its name, default and meaning. `.env.example` lists exactly these.
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// The name.
+    pub name: &'static str,
+    /// What holds when it is not set; empty for nothing.
+    pub default: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, default, meaning }
+}
+
+/// Every setting, in reading order.
+pub const VARIABLES: &[Variable] = &[
+    variable(
+        "RECADO_LISTEN",
+        "127.0.0.1:3000",
+        "Address and port of the API; 0.0.0.0:3000 to be reachable from outside",
+    ),
+    variable("HTTP_PORT", "", "Port of the API on all addresses; used when RECADO_LISTEN is not set"),
+    variable("PORT", "", "The same, as hosting platforms set it; used when HTTP_PORT is not set either"),
+    variable("RECADO_DATA_DIR", "./data", "Folder of the tables and, in development, of the encryption key"),
+    variable(
+        "RECADO_ENV",
+        "development",
+        "development, or production, which refuses to start without an encryption key",
+    ),
+    variable(
+        "RECADO_ENCRYPTION_KEY",
+        "",
+        "Key that session credentials are encrypted under: 64 hex digits or base64 of 32 bytes",
+    ),
+    variable("RECADO_ENCRYPTION_KEY_FILE", "", "File that holds the key, instead of RECADO_ENCRYPTION_KEY"),
+    variable("RECADO_SHARDS", "1", "Slices of sessions, each with one owner; the embedded engine has one"),
+    variable(
+        "RECADO_LEDGER_DEPTH",
+        "4096",
+        "Writes that may wait for a commit; beyond it requests are answered 503",
+    ),
+    variable(
+        "RECADO_SESSION_QUEUE",
+        "10000",
+        "Unfinished commands a session may have; beyond it requests are answered 429",
+    ),
+    variable(
+        "RECADO_MESSAGE_DEADLINE_SECS",
+        "86400",
+        "After this time a message that WhatsApp has not acknowledged fails",
+    ),
+    variable("RECADO_LOGIN_GATE", "20", "Sessions that log in at the same time"),
+    variable("RECADO_MAX_SESSIONS", "10000", "Sessions a tenant may have"),
+    variable(
+        "RECADO_HUB_BUFFER",
+        "256",
+        "Events a WebSocket client may be behind before it is closed and has to resume",
+    ),
+    variable("RECADO_MAX_CONNECTIONS", "4096", "HTTP connections served at the same time"),
+    variable(
+        "RECADO_CORS_ORIGINS",
+        "",
+        "Web origins that may call from a browser, separated by commas, or *",
+    ),
+    variable(
+        "LOG_LEVEL",
+        "info",
+        "error, warn, info, debug, trace, or a filter such as info,recado::actors=debug",
+    ),
+    variable("LOG_FORMAT", "text", "text, or json"),
+    variable("EVENTS_MAX_ATTEMPTS", "5", "Tries of a delivery before it becomes a dead letter"),
+    variable(
+        "EVENTS_BACKOFF_MS",
+        "1000",
+        "Wait after the first failed delivery; doubles with each further one",
+    ),
+    variable("EVENTS_BACKOFF_MAX_MS", "30000", "The longest wait between two deliveries"),
+    variable(
+        "EVENTS_CLAIM_IDLE_MS",
+        "5000",
+        "After this time an entry held by a consumer that does not answer is taken over",
+    ),
+    variable("EVENTS_CLAIM_INTERVAL_MS", "2000", "How often to look for such entries"),
+    variable(
+        "RECADO_API_KEY_FILE",
+        "",
+        "File to write the first API key to, readable by its owner alone, besides showing it once",
+    ),
+    variable(
+        "RECADO_CLIENT_VERSION",
+        "",
+        "WhatsApp client version to show, as 2.3000.1023; the newest when empty",
+    ),
+    variable("RECADO_STOP_SECS", "30", "How long an orderly stop may take before what is left is cut"),
+];

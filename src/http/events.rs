@@ -1,0 +1,108 @@
+//! `/events`: what happened, in order, to be read in pages and resumed by position.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+
+use super::Api;
+use super::auth::Caller;
+use super::chats::session;
+use super::error::Result;
+use super::input::Params;
+use super::page::limit;
+use crate::domain::error::Error;
+use crate::domain::event::{Event, EventType};
+use crate::domain::ids::{Position, Shard};
+use crate::domain::view::EventFilter;
+
+/// Which events.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// Only events after this position; 0 (the default) for all that are kept.
+    #[param(minimum = 0)]
+    after: Option<i64>,
+    /// At most this many: 1 to 200, 50 when absent.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<i64>,
+    /// Only of this session.
+    session_id: Option<String>,
+    /// Only these types, separated by commas.
+    #[serde(rename = "type")]
+    #[param(rename = "type", example = "message.received,message.sent")]
+    kinds: Option<String>,
+}
+
+/// Events in order, and where to go on.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Events {
+    /// In order of position.
+    items: Vec<Event>,
+    /// Give it back as `after` for what follows.
+    next_after: Position,
+}
+
+/// The position a parameter names.
+pub(super) fn position(after: Option<i64>) -> Result<Option<Position>, Error> {
+    let refuse = || Error::invalid("after", "invalid_position", "must be 0 or a position of an event");
+    after.map(|after| if after < 0 { Err(refuse()) } else { Ok(Position(after)) }).transpose()
+}
+
+/// The filter that parameters name.
+pub(super) fn filter(
+    caller: Caller,
+    session_id: Option<&str>,
+    kinds: Option<&str>,
+) -> Result<EventFilter, Error> {
+    let kinds = kinds.map_or_else(|| Ok(Vec::new()), |kinds| kinds.split(',').map(kind).collect())?;
+    Ok(EventFilter { tenant: Some(caller.tenant), session: session(session_id)?, kinds })
+}
+
+fn kind(text: &str) -> Result<String, Error> {
+    Ok(text.trim().parse::<EventType>()?.to_string())
+}
+
+/// Reads events after a position, in order. Pages may be empty while filtered events are passed over; go on from
+/// `nextAfter`.
+#[utoipa::path(
+    get,
+    path = "/events",
+    tag = "events",
+    params(Wanted),
+    responses((status = 200, description = "One page", body = Events))
+)]
+pub(super) async fn list(
+    caller: Caller,
+    State(api): State<Arc<Api>>,
+    Params(wanted): Params<Wanted>,
+) -> Result<Json<Events>> {
+    let after = position(wanted.after)?.unwrap_or_default();
+    let limit = limit(wanted.limit)?;
+    let filter = filter(caller, wanted.session_id.as_deref(), wanted.kinds.as_deref())?;
+    // The embedded engine has one shard; the configuration refuses more.
+    let (items, next_after) = api.queries.events(Shard::default(), filter, after, limit).await?;
+    Ok(Json(Events { items, next_after }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::TenantId;
+
+    #[test]
+    fn a_filter_knows_its_types_and_its_tenant() {
+        let caller = Caller { tenant: TenantId::DEFAULT };
+        let both = filter(caller, None, Some("message.sent, message.read")).unwrap();
+        assert_eq!(both.kinds, ["message.sent", "message.read"]);
+        assert_eq!(both.tenant, Some(TenantId::DEFAULT));
+        let error = filter(caller, None, Some("message.sent,")).unwrap_err();
+        assert_eq!((error.code, error.field.as_deref()), ("unknown_event_type", Some("type")));
+        let error = filter(caller, Some("7"), None).unwrap_err();
+        assert_eq!(error.field.as_deref(), Some("sessionId"));
+        assert!(position(Some(-1)).is_err());
+    }
+}

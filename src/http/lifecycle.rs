@@ -1,0 +1,87 @@
+//! `/sessions/{id}/start`, `/stop`, `/reconnect`, `/logout`: what a session is told to do with its link.
+//!
+//! An accepted command is durable and is done in order; what became of it shows in the session's events and timeline.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::Api;
+use super::auth::Caller;
+use super::error::Result;
+use super::idempotency::Answer;
+use super::input::{Id, Nothing, Submitted};
+use crate::domain::command::CommandType;
+use crate::domain::ids::{CommandId, SessionId};
+use crate::domain::now;
+use crate::domain::write::{Accept, Idempotency, Write};
+
+/// A command that is stored and will be done.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Accepted {
+    /// The command's id.
+    command_id: CommandId,
+    /// Always `queued`.
+    #[schema(example = "queued")]
+    status: &'static str,
+}
+
+/// Stores a command for a session.
+pub(super) async fn accept(
+    api: &Api,
+    caller: Caller,
+    session: SessionId,
+    kind: CommandType,
+    key: Option<Idempotency>,
+) -> Result<Answer> {
+    let command = CommandId::new();
+    let response = serde_json::json!(Accepted { command_id: command, status: "queued" });
+    let write = Write::Accept(Accept {
+        tenant: caller.tenant,
+        session,
+        shard: api.directory.shard_of(session),
+        command,
+        kind,
+        message: None,
+        response,
+        idempotency: key,
+        at: now(),
+        queue_limit: api.config.session_queue,
+    });
+    Ok(Answer::of(StatusCode::ACCEPTED, api.ledgers.write(write).await?)?)
+}
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $name:ident, $path:literal, $kind:ident;)*) => {$(
+        $(#[$doc])*
+        #[utoipa::path(
+            post,
+            path = $path,
+            tag = "sessions",
+            params(("id" = SessionId, Path, description = "The session")),
+            responses((status = 202, description = "Accepted", body = Accepted))
+        )]
+        pub(super) async fn $name(
+            caller: Caller,
+            State(api): State<Arc<Api>>,
+            Id(session): Id<SessionId>,
+            Submitted { body: Nothing {}, key }: Submitted<Nothing>,
+        ) -> Result<Answer> {
+            accept(&api, caller, session, CommandType::$kind, key).await
+        }
+    )*};
+}
+
+commands! {
+    /// Opens the link: an account that is not linked yet shows a QR code.
+    start, "/sessions/{id}/start", Start;
+    /// Closes the link and stays linked; messages wait until the next start or fail at their deadline.
+    stop, "/sessions/{id}/stop", Stop;
+    /// Closes the link and opens it again now, without waiting for the next scheduled try.
+    reconnect, "/sessions/{id}/reconnect", Reconnect;
+    /// Unlinks from the account; a new start shows a new QR code.
+    logout, "/sessions/{id}/logout", Logout;
+}

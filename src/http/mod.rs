@@ -1,0 +1,180 @@
+//! HTTP: what the service offers, and nothing of how it does it.
+//!
+//! Handlers read a request, ask an actor, and write an answer; they hold references to actors and nothing else. The
+//! route table is [`routes`]; the documentation at `/docs` is made from the same table. Promises: a `202` is sent
+//! after the commit; every failure is a problem with a stable code; every input has a size and every wait a deadline.
+
+pub mod actor;
+mod admin;
+mod auth;
+mod chats;
+mod dead_letters;
+mod edge;
+mod error;
+mod events;
+mod idempotency;
+mod input;
+mod lifecycle;
+mod messages;
+mod openapi;
+mod page;
+mod pairing;
+mod qr;
+mod server;
+mod sessions;
+mod socket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+pub use auth::{add_key, first_key};
+pub use openapi::openapi;
+pub use server::serve;
+
+use crate::actors::archive::Queries;
+use crate::actors::directory::Directory;
+use crate::actors::health::Health;
+use crate::actors::hub::Hub;
+use crate::actors::ledger::Ledgers;
+
+/// The longest body of a request in bytes: the longest text, escaped.
+const BODY_LIMIT: usize = 256 * 1024;
+
+/// What handlers ask.
+pub struct Api {
+    /// The way to the writer.
+    pub ledgers: Ledgers,
+    /// The way to the reader.
+    pub queries: Queries,
+    /// The way to live events.
+    pub hub: Hub,
+    /// The way to sessions.
+    pub directory: Directory,
+    /// How the service is.
+    pub health: Arc<dyn Health>,
+    /// Limits.
+    pub config: HttpConfig,
+    keys: auth::KeyCache,
+    sockets: socket::Sockets,
+}
+
+/// The actors that handlers ask.
+pub struct Actors {
+    /// The way to the writer.
+    pub ledgers: Ledgers,
+    /// The way to the reader.
+    pub queries: Queries,
+    /// The way to live events.
+    pub hub: Hub,
+    /// The way to sessions.
+    pub directory: Directory,
+    /// How the service is.
+    pub health: Arc<dyn Health>,
+}
+
+impl Api {
+    /// The API over these actors.
+    #[must_use]
+    pub fn new(actors: Actors, config: HttpConfig) -> Arc<Self> {
+        let Actors { ledgers, queries, hub, directory, health } = actors;
+        let (keys, sockets) = Default::default();
+        Arc::new(Self { ledgers, queries, hub, directory, health, config, keys, sockets })
+    }
+}
+
+/// The limits of the API.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// The most sessions of a tenant.
+    pub max_sessions: i64,
+    /// The most unfinished commands of a session.
+    pub session_queue: i64,
+    /// When a message fails that WhatsApp has not acknowledged.
+    pub message_deadline: Duration,
+    /// The most connections at once; more wait to be accepted.
+    pub connections: usize,
+    /// How long requests under way may take when the service stops.
+    pub drain: Duration,
+    /// Web origins that may call from a browser: none, some, or `*`.
+    pub cors_origins: Vec<String>,
+}
+
+/// The route table.
+fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(sessions::create, sessions::list))
+        .routes(routes!(sessions::show, sessions::delete))
+        .routes(routes!(sessions::timeline))
+        .routes(routes!(lifecycle::start))
+        .routes(routes!(lifecycle::stop))
+        .routes(routes!(lifecycle::reconnect))
+        .routes(routes!(lifecycle::logout))
+        .routes(routes!(pairing::qr))
+        .routes(routes!(pairing::pairing_code))
+        .routes(routes!(messages::send))
+        .routes(routes!(messages::show))
+        .routes(routes!(chats::list))
+        .routes(routes!(chats::messages, chats::send))
+        .routes(routes!(events::list))
+        .routes(routes!(socket::follow))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::redrive))
+        .routes(routes!(admin::tree))
+        .routes(routes!(admin::livez))
+        .routes(routes!(admin::readyz))
+        .routes(routes!(admin::metrics))
+}
+
+/// The routes, their documentation, and what surrounds them.
+fn app(api: Arc<Api>) -> Router {
+    let (router, _) = routes().split_for_parts();
+    let cors = cors(&api.config.cors_origins);
+    let app = router
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
+        .fallback(edge::unknown_route)
+        .with_state(api)
+        .layer((axum::middleware::from_fn(edge::edge), DefaultBodyLimit::max(BODY_LIMIT)));
+    match cors {
+        Some(cors) => app.layer(cors),
+        None => app,
+    }
+}
+
+/// Answers for browsers on other origins, where some are allowed.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    let named = HeaderName::from_static;
+    Some(
+        CorsLayer::new()
+            .allow_origin(allowed)
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_headers([
+                header::AUTHORIZATION,
+                header::CONTENT_TYPE,
+                named("idempotency-key"),
+                edge::REQUEST_ID,
+            ])
+            .expose_headers([
+                edge::REQUEST_ID,
+                named("idempotent-replayed"),
+                header::RETRY_AFTER,
+                header::LOCATION,
+            ])
+            .max_age(Duration::from_secs(3600)),
+    )
+}

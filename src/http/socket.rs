@@ -1,0 +1,255 @@
+//! `/ws/sessions`: events as they happen, over a WebSocket.
+//!
+//! Promises: the first frame is `{"type":"ready","after":N}`; then every wanted event above N comes once and in order,
+//! or the connection is closed with the position to resume from, as `{"reason":"slow","after":N}` in the close frame.
+//! Nothing is dropped silently. A client that answers no ping is closed, so that it cannot hold a place for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use futures_util::{FutureExt, SinkExt};
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+use super::Api;
+use super::auth::{Caller, bearer};
+use super::error::{Problem, Result};
+use super::events::{filter, position};
+use super::input::Params;
+use super::server::told;
+use crate::actors::subscription::{Frame, Subscription};
+use crate::domain::ids::Position;
+
+/// How often a quiet client is asked whether it is there.
+const PING: Duration = Duration::from_secs(20);
+
+/// How long a client may say nothing, pongs included.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long one write may take; far beyond what the hub's own limit allows.
+const WRITE: Duration = Duration::from_secs(15);
+
+/// How long the close frame may take.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// Events written before they are flushed together.
+const BATCH: usize = 64;
+
+/// The longest frame a client may send; it has nothing to say.
+const FRAME_LIMIT: usize = 4096;
+
+/// Open sockets, so that the server can end them.
+pub(super) struct Sockets(watch::Sender<bool>);
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Sockets {
+    /// The server starts.
+    pub(super) fn open(&self) {
+        self.0.send_replace(false);
+    }
+
+    /// The server stops: tells every socket, and waits until all are closed.
+    pub(super) async fn close(&self) {
+        self.0.send_replace(true);
+        self.0.closed().await;
+    }
+}
+
+/// Which events.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// Events after this position, kept ones first; only new ones when absent.
+    #[param(minimum = 0)]
+    after: Option<i64>,
+    /// Only of this session.
+    session_id: Option<String>,
+    /// Only these types, separated by commas.
+    #[serde(rename = "type")]
+    #[param(rename = "type", example = "message.received,message.sent")]
+    kinds: Option<String>,
+    /// The API key, for browsers, which cannot set a header here.
+    token: Option<String>,
+}
+
+/// Follows events over a WebSocket. The first frame is `{"type":"ready","after":N}`, each further one an event. When it
+/// ends, the close frame says where to resume: `{"reason":"slow","after":N}`.
+#[utoipa::path(
+    get,
+    path = "/ws/sessions",
+    tag = "events",
+    params(Wanted),
+    responses(
+        (status = 101, description = "Frames follow"),
+        (status = 426, description = "Not a WebSocket handshake", body = super::error::Details<'static>),
+    )
+)]
+pub(super) async fn follow(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    wanted: Result<Params<Wanted>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response> {
+    // Who asks comes first, as everywhere; the token may be among the parameters.
+    let token = wanted.as_ref().ok().and_then(|wanted| wanted.0.token.as_deref());
+    let caller = match token {
+        Some(token) => Caller::with(token, &api).await?,
+        None => Caller::with(bearer(&headers)?, &api).await?,
+    };
+    let Params(wanted) = wanted?;
+    let after = position(wanted.after)?;
+    let filter = filter(caller, wanted.session_id.as_deref(), wanted.kinds.as_deref())?;
+    let upgrade = upgrade.map_err(|_plain| {
+        Problem::of(StatusCode::UPGRADE_REQUIRED, "websocket_expected", "open this path as a WebSocket")
+    })?;
+    let events = Subscription::open(&api.hub, &api.queries, filter, after).await?;
+    let stopping = api.sockets.0.subscribe();
+    let upgrade = upgrade.max_message_size(FRAME_LIMIT).max_frame_size(FRAME_LIMIT);
+    let given = events.position();
+    Ok(upgrade.on_upgrade(move |socket| Conversation { socket, events, given, stopping }.run()))
+}
+
+/// How a conversation ends.
+enum End {
+    /// The client is gone or silent; there is nobody to tell.
+    Gone,
+    /// The client said good-bye; the library answers.
+    Left,
+    /// We close it, and say why and where to go on.
+    Told(&'static str, Position),
+}
+
+struct Conversation {
+    socket: WebSocket,
+    events: Subscription,
+    /// The last event handed to the socket. What it took reaches the client before the close frame does.
+    given: Position,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Conversation {
+    async fn run(mut self) {
+        let end = self.talk().await;
+        let close = match end {
+            End::Gone => return,
+            End::Left => None,
+            End::Told(reason, after) => Some(CloseFrame {
+                code: if reason == "stopping" { close_code::AWAY } else { close_code::AGAIN },
+                reason: format!(r#"{{"reason":"{reason}","after":{after}}}"#).into(),
+            }),
+        };
+        let told = async {
+            if let Some(close) = close {
+                self.socket.send(Message::Close(Some(close))).await?;
+            }
+            // Dropping the connection with something unread in it could take the close frame back.
+            while self.socket.recv().await.transpose()?.is_some() {}
+            Ok::<(), axum::Error>(())
+        };
+        if !matches!(timeout(CLOSING, told).await, Ok(Ok(()))) {
+            tracing::debug!("a client did not take its close frame");
+        }
+    }
+
+    async fn talk(&mut self) -> End {
+        let ready = format!(r#"{{"type":"ready","after":{}}}"#, self.given);
+        if let Err(end) = self.write(Message::Text(ready.into())).await {
+            return end;
+        }
+        let mut pings = interval_at(Instant::now() + PING, PING);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            let done = tokio::select! {
+                biased;
+                () = told(&mut self.stopping) => {
+                    Err(End::Told("stopping", self.events.position()))
+                }
+                said = self.socket.recv() => match said {
+                    Some(Ok(Message::Close(_))) => Err(End::Left),
+                    Some(Ok(_)) => {
+                        heard = Instant::now();
+                        Ok(())
+                    }
+                    Some(Err(_)) | None => Err(End::Gone),
+                },
+                _ = pings.tick() => {
+                    if heard.elapsed() > SILENCE {
+                        Err(End::Gone)
+                    } else {
+                        self.write(Message::Ping(Vec::new().into())).await
+                    }
+                }
+                frame = self.events.next() => self.pass_on(frame).await,
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    /// Writes an event and those that are ready behind it, then flushes them together.
+    async fn pass_on(&mut self, first: Frame) -> Result<(), End> {
+        let mut next = Some(first);
+        let mut written = 0;
+        while let Some(frame) = next.take() {
+            match frame {
+                Frame::Event { position, json } => {
+                    self.feed(Message::Text((*json).into())).await?;
+                    self.given = position;
+                }
+                Frame::Closed { resume_after, reason } => return Err(End::Told(reason, resume_after)),
+            }
+            written += 1;
+            if written < BATCH {
+                next = self.events.next().now_or_never();
+            }
+        }
+        self.flush().await
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), End> {
+        self.feed(message).await?;
+        self.flush().await
+    }
+
+    async fn feed(&mut self, message: Message) -> Result<(), End> {
+        let after = self.given;
+        let mut alarm = self.events.alarm();
+        tokio::select! {
+            biased;
+            fed = timeout(WRITE, self.socket.feed(message)) => sent(fed, after),
+            reason = alarm.raised() => Err(End::Told(reason, after)),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        let after = self.given;
+        let mut alarm = self.events.alarm();
+        tokio::select! {
+            biased;
+            flushed = timeout(WRITE, self.socket.flush()) => sent(flushed, after),
+            reason = alarm.raised() => Err(End::Told(reason, after)),
+        }
+    }
+}
+
+fn sent<E>(written: Result<Result<(), E>, tokio::time::error::Elapsed>, after: Position) -> Result<(), End> {
+    match written {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(End::Gone),
+        Err(_late) => Err(End::Told("slow", after)),
+    }
+}

@@ -1,1 +1,0 @@
-//! WhatsApp itself, through whatsapp-rust, behind the [`Gateway`](super::Gateway) port.

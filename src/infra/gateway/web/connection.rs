@@ -1,0 +1,181 @@
+//! One connection of a link, from the login gate to the last of its tasks.
+//!
+//! What it promises: it always ends, in order and within its deadlines, whatever the engine does; how it ended is told
+//! honestly; and nothing of it runs when [`Connection::serve`] has returned.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::timeout;
+use whatsapp_rust::store::persistence_manager::PersistenceManager;
+use whatsapp_rust::wacore::store::DevicePropsOverride;
+use whatsapp_rust::wacore::store::commands::DeviceCommand;
+use whatsapp_rust::wacore::types::events::Subscription;
+use whatsapp_rust::{Client, RawNodeLease};
+
+use super::Shared;
+use super::backend::Backend;
+use super::events::{Seen, Watcher};
+use super::hook::Hook;
+use super::tasks::Tasks;
+use super::transport::{Dialled, Dialler, Route};
+use super::watchdog::Watchdog;
+use crate::domain::error::{Error, Result};
+use crate::infra::gateway::{LinkEnd, Sink};
+
+/// The device is stored when it changes, and at least this often when it did.
+const SAVE_EVERY: Duration = Duration::from_secs(30);
+/// Reading a device and proving the buffer.
+const BUILD: Duration = Duration::from_secs(60);
+
+/// One client and all that belongs to it.
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    backend: Arc<Backend>,
+    dialler: Arc<Dialler>,
+    tasks: Arc<Tasks>,
+    pub(super) client: Arc<Client>,
+    pub(super) watcher: Arc<Watcher>,
+    _events: Subscription,
+    _stanzas: RawNodeLease,
+}
+
+impl Connection {
+    /// Builds a client; does not connect.
+    pub(super) async fn build(
+        shared: Arc<Shared>,
+        route: &Route,
+        backend: Arc<Backend>,
+        sink: Arc<dyn Sink>,
+        closing: watch::Receiver<bool>,
+    ) -> Result<Self> {
+        let config = &shared.config;
+        let dialler = Arc::new(Dialler::new(route.clone(), shared.tls.clone(), config.timeouts.dial));
+        let tasks = Arc::new(Tasks::default());
+        let watcher = Arc::new(Watcher::new(sink.clone()));
+        let hook = Hook { sink, patience: config.timeouts.inbound, closing };
+        let building = async {
+            let device = PersistenceManager::new(backend.clone()).await.map_err(unreadable)?;
+            let name = DevicePropsOverride::new().with_os(config.device_name.as_str());
+            device.process_command(DeviceCommand::SetDeviceProps(name)).await;
+            let client = Client::builder()
+                .with_runtime_arc(tasks.clone())
+                .with_persistence_manager(Arc::new(device))
+                .with_transport_factory_arc(dialler.clone())
+                .with_http_client(shared.http.of(route))
+                .with_version_override(config.client_version)
+                .with_background_saver_interval(SAVE_EVERY)
+                .with_wanted_pre_key_count(config.prekeys)
+                .with_skip_history_sync(true)
+                .with_inbound_durability_hook(hook)
+                .with_cache_config(config.caches())
+                .build()
+                .await
+                .map_err(unreadable)?;
+            Ok::<_, Error>(client.into_client())
+        };
+        let late = || Error::unavailable("store_timeout", "the session's device could not be read in time");
+        let client = timeout(BUILD, Box::pin(building)).await.map_err(|_late| late())??;
+        // The session decides about the next connection, not the engine.
+        client.enable_auto_reconnect.store(false, Ordering::Relaxed);
+        watcher.attach(&client);
+        let events = client.subscribe(Watcher::interest(), watcher.clone());
+        let stanzas = client.acquire_raw_node_forwarding();
+        Ok(Self { shared, backend, dialler, tasks, client, watcher, _events: events, _stanzas: stanzas })
+    }
+
+    /// Connects and serves until it ends; holds its place at the login gate only as long as it logs in.
+    pub(super) async fn serve(
+        &self,
+        permit: OwnedSemaphorePermit,
+        mut closing: watch::Receiver<bool>,
+    ) -> LinkEnd {
+        let mut permit = Some(permit);
+        let mut watchdog = Watchdog::new(self.shared.config.timeouts);
+        let run = Box::pin(self.client.run());
+        tokio::pin!(run);
+        let forced = loop {
+            tokio::select! {
+                () = &mut run => break None,
+                closed = closing.wait_for(|closing| *closing) => {
+                    drop(closed);
+                    break Some(LinkEnd::Closed);
+                }
+                () = self.watcher.changed() => {}
+                () = tokio::time::sleep_until(watchdog.next_look()) => {}
+            }
+            if let Some(end) = watchdog.look(&self.watcher.seen(), &self.client, &self.backend) {
+                break Some(end);
+            }
+            if watchdog.is_past_login() {
+                permit = None;
+            }
+        };
+        drop(permit);
+        if matches!(forced, Some(LinkEnd::Closed)) {
+            self.watcher.mute();
+        }
+        let limit = self.shared.config.timeouts.close;
+        let disconnected = async {
+            // Also when the connection is gone already: it stops the client's other tasks.
+            if timeout(limit, self.client.disconnect()).await.is_err() {
+                tracing::warn!("a connection did not end in time and is dropped");
+            }
+        };
+        if forced.is_some() {
+            let (_ended, ()) = tokio::join!(timeout(limit, &mut run), disconnected);
+        } else {
+            disconnected.await;
+        }
+        if let Err(error) = self.backend.settle().await {
+            tracing::debug!(%error, "rows that waited at the end of a connection were not stored");
+        }
+        forced.unwrap_or_else(|| self.ending())
+    }
+
+    /// Waits until nothing of it runs any more. Call it after the last other user of the client is gone.
+    pub(super) async fn finish(self, within: Duration) {
+        let Self { tasks, client, .. } = self;
+        drop(client);
+        if !tasks.idle(within).await {
+            tracing::debug!(tasks = tasks.alive(), "tasks of an ended connection still run");
+        }
+    }
+
+    /// Why the engine's loop returned.
+    fn ending(&self) -> LinkEnd {
+        let Seen { paired, connected, end, stream_error, dropped, .. } = self.watcher.seen();
+        let lost = |reason: &str| LinkEnd::Lost { reason: reason.to_owned(), was_connected: connected };
+        if let Some((end, _)) = end {
+            return end;
+        }
+        if paired || stream_error.as_deref() == Some("515") {
+            return LinkEnd::Again;
+        }
+        if let Some(code) = stream_error {
+            return lost(&format!("stream_error_{code}"));
+        }
+        match (self.dialler.last(), dropped) {
+            (_, Some(reason)) => lost(reason),
+            (Dialled::Failed(step), None) => lost(step),
+            (Dialled::No, None) => lost("connect_failed"),
+            // The engine cut it itself, without a word: its own watch over a silent socket.
+            (Dialled::Open, None) if connected => lost("keepalive_timeout"),
+            (Dialled::Open, None) => lost("handshake_failed"),
+        }
+    }
+}
+
+/// The store's own words behind an engine's error.
+fn unreadable(error: impl std::error::Error + 'static) -> Error {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(layer) = source {
+        if let Some(ours) = layer.downcast_ref::<Error>() {
+            return ours.clone();
+        }
+        source = layer.source();
+    }
+    Error::unavailable("engine_unavailable", error.to_string())
+}

@@ -1,0 +1,322 @@
+//! SQLite behind the [`Store`] port: the embedded default.
+//!
+//! Promises what the port promises, and: a committed write survives a power cut (WAL with `synchronous=FULL`); one data
+//! file is open once; a failed or abandoned commit leaves nothing behind, because its connection is thrown away with it.
+//!
+//! One connection writes, a few read. A batch is taken apart by kind and written with statements over many rows, in
+//! [`commit`].
+
+mod commit;
+mod migrations;
+mod read;
+mod sql;
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{Answers, Store};
+use crate::domain::error::{Error, Result};
+use crate::domain::event::{Entry, Event, Log};
+use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::time::{Timestamp, now};
+use crate::domain::view::{
+    ChatView, DeadLetterView, EventFilter, GroupState, KeyView, LogHead, MessageView, Page, PageRequest,
+    Redriving, SessionView, Transition,
+};
+use crate::domain::write::Write;
+use sql::failed;
+
+/// How many queries run at a time.
+const READERS: u32 = 4;
+
+/// How long a statement waits for another process, say a backup, that holds the file.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// How long a query waits for one of the readers.
+const READER_WAIT: Duration = Duration::from_secs(5);
+
+/// The tables in one SQLite file.
+pub struct SqliteStore {
+    /// `None` between a failed commit and the next one, which opens a new connection.
+    writer: Mutex<Option<SqliteConnection>>,
+    readers: SqlitePool,
+    options: SqliteConnectOptions,
+    /// Held for as long as the store lives: the same file cannot be opened twice.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens or creates the file at `path` and brings its tables to the newest version.
+    ///
+    /// # Errors
+    /// `Conflict` (`data_folder_in_use`) when another store has the file open; `Unavailable` when it cannot be opened.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let lock = lock(path)?;
+        let options = options(path);
+        let mut writer = options.connect().await.map_err(failed)?;
+        migrations::forward(&mut writer).await?;
+        let reading = options.clone().pragma("query_only", "on").pragma("cache_size", "-8000");
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(1)
+            .acquire_timeout(READER_WAIT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(reading)
+            .await
+            .map_err(failed)?;
+        Ok(Self { writer: Mutex::new(Some(writer)), readers, options, _lock: lock })
+    }
+
+    /// Takes the tables of the file at `path` back to `version`; 0 removes them all.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub async fn revert(path: &Path, version: i64) -> Result<()> {
+        let _lock = lock(path)?;
+        let mut conn = options(path).connect().await.map_err(failed)?;
+        migrations::back(&mut conn, version).await?;
+        conn.close().await.map_err(failed)
+    }
+
+    /// Closes every connection; what is committed is moved from the log into the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        let writer = self.writer.lock().await.take();
+        if let Some(writer) = writer
+            && let Err(error) = writer.close().await
+        {
+            tracing::warn!(%error, "the store did not close cleanly; its log is replayed at the next open");
+        }
+    }
+
+    /// Opens a write transaction. The connection is kept only by [`Writing::commit`]: a future dropped half-way or a
+    /// failed statement closes it, and SQLite rolls back.
+    async fn begin(&self) -> Result<Writing<'_>> {
+        let mut slot = self.writer.lock().await;
+        let mut conn = match slot.take() {
+            Some(conn) => conn,
+            None => self.options.connect().await.map_err(failed)?,
+        };
+        sqlx::query("begin immediate").execute(&mut conn).await.map_err(failed)?;
+        Ok(Writing { slot, conn })
+    }
+}
+
+/// A write transaction under way.
+struct Writing<'s> {
+    slot: MutexGuard<'s, Option<SqliteConnection>>,
+    conn: SqliteConnection,
+}
+
+impl Writing<'_> {
+    async fn commit(mut self) -> Result<()> {
+        sqlx::query("commit").execute(&mut self.conn).await.map_err(failed)?;
+        *self.slot = Some(self.conn);
+        Ok(())
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        .statement_cache_capacity(512)
+        .row_buffer_size(1024)
+        .pragma("cache_size", "-64000")
+        .pragma("mmap_size", "268435456")
+        .pragma("temp_store", "memory")
+        .pragma("wal_autocheckpoint", "4000")
+        .pragma("journal_size_limit", "67108864")
+        .disable_statement_logging()
+}
+
+/// Takes the file for this store alone. The lock goes with the process, however it ends.
+fn lock(path: &Path) -> Result<File> {
+    let unusable =
+        |error: std::io::Error| Error::unavailable("data_folder_unusable", format!("the data file: {error}"));
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+    }
+    private(path).map_err(unusable)?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = private(&PathBuf::from(name)).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(Error::conflict("data_folder_in_use", "another process has this data file open"))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}
+
+/// Opens a file, made if need be, that only its owner may read.
+fn private(path: &Path) -> std::io::Result<File> {
+    let mut open = OpenOptions::new();
+    open.create(true).truncate(false).write(true).read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
+    open.open(path)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, batch: &[Write]) -> Result<Answers> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut writing = self.begin().await?;
+        let answers = commit::apply(&mut writing.conn, batch).await?;
+        writing.commit().await?;
+        Ok(answers)
+    }
+
+    async fn key(&self, hash: &[u8; 32]) -> Result<Option<KeyView>> {
+        read::keys::key(&self.readers, hash).await
+    }
+
+    async fn keys(&self, tenant: TenantId) -> Result<i64> {
+        read::keys::count(&self.readers, tenant).await
+    }
+
+    async fn session(&self, tenant: TenantId, session: SessionId) -> Result<Option<SessionView>> {
+        let found = read::sessions::one(&self.readers, session).await?;
+        Ok(found.filter(|view| view.tenant_id == tenant))
+    }
+
+    async fn owned_session(&self, session: SessionId) -> Result<Option<SessionView>> {
+        read::sessions::one(&self.readers, session).await
+    }
+
+    async fn sessions(&self, tenant: TenantId, page: PageRequest) -> Result<Page<SessionView>> {
+        read::sessions::list(&self.readers, tenant, &page).await
+    }
+
+    async fn sessions_behind(&self, shard: Shard, before: Timestamp, limit: usize) -> Result<Vec<SessionId>> {
+        read::sessions::behind(&self.readers, shard, before, limit).await
+    }
+
+    async fn sessions_to_run(
+        &self,
+        shard: Shard,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionId>> {
+        read::sessions::to_run(&self.readers, shard, after, limit).await
+    }
+
+    async fn timeline(&self, tenant: TenantId, session: SessionId) -> Result<Vec<Transition>> {
+        read::sessions::timeline(&self.readers, tenant, session).await
+    }
+
+    async fn message(&self, tenant: TenantId, message: MessageId) -> Result<Option<MessageView>> {
+        read::messages::one(&self.readers, tenant, message).await
+    }
+
+    async fn messages(
+        &self,
+        tenant: TenantId,
+        session: Option<SessionId>,
+        chat: &str,
+        page: PageRequest,
+    ) -> Result<Page<MessageView>> {
+        read::messages::list(&self.readers, (tenant, session), chat, &page).await
+    }
+
+    async fn chats(
+        &self,
+        tenant: TenantId,
+        session: Option<SessionId>,
+        page: PageRequest,
+    ) -> Result<Page<ChatView>> {
+        read::chats::list(&self.readers, tenant, session, &page).await
+    }
+
+    async fn events(
+        &self,
+        shard: Shard,
+        filter: &EventFilter,
+        after: Position,
+        limit: usize,
+    ) -> Result<(Vec<Event>, Position)> {
+        read::events::filtered(&self.readers, shard, filter, (after, limit)).await
+    }
+
+    async fn log_after(&self, shard: Shard, log: Log, after: Position, limit: usize) -> Result<Vec<Entry>> {
+        read::events::after(&self.readers, (shard, log), after, limit).await
+    }
+
+    async fn head(&self, shard: Shard, log: Log) -> Result<LogHead> {
+        read::events::head(&self.readers, shard, log).await
+    }
+
+    async fn group(&self, shard: Shard, log: Log, group: &str) -> Result<GroupState> {
+        read::groups::state(&self.readers, shard, log, group).await
+    }
+
+    async fn redriving(&self, shard: Shard, log: Log, group: &str, limit: usize) -> Result<Vec<Redriving>> {
+        read::groups::redriving(&self.readers, (shard, log), group, limit).await
+    }
+
+    async fn dead_letters(
+        &self,
+        tenant: TenantId,
+        state: Option<&str>,
+        page: PageRequest,
+    ) -> Result<Page<DeadLetterView>> {
+        read::groups::dead_letters(&self.readers, tenant, state, &page).await
+    }
+
+    async fn creds(&self, session: SessionId) -> Result<Option<Vec<u8>>> {
+        read::auth::creds(&self.readers, session).await
+    }
+
+    async fn auth(&self, session: SessionId, kind: &str, key: &str) -> Result<Option<(Vec<u8>, i64)>> {
+        read::auth::one(&self.readers, session, kind, key).await
+    }
+
+    async fn auth_many(
+        &self,
+        session: SessionId,
+        kind: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, Vec<u8>, i64)>> {
+        read::auth::many(&self.readers, session, kind, keys).await
+    }
+
+    async fn auth_prefix(
+        &self,
+        session: SessionId,
+        kind: &str,
+        prefix: &str,
+    ) -> Result<Vec<(String, Vec<u8>, i64)>> {
+        read::auth::prefix(&self.readers, session, kind, prefix).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        let upsert =
+            "insert into probes (id, at) values (1, ?) on conflict (id) do update set at = excluded.at";
+        let mut writing = self.begin().await?;
+        sql::execute(&mut writing.conn, upsert, |cells| {
+            cells.int(now().0);
+        })
+        .await?;
+        writing.commit().await?;
+        sql::rows(&self.readers, "select at from probes where id = 1", |_none| ()).await.map(drop)
+    }
+}

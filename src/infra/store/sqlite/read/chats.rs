@@ -1,0 +1,58 @@
+//! Conversations, the latest first.
+
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+
+use super::{cut, moment_mark, wanted};
+use crate::domain::error::Result;
+use crate::domain::ids::{SessionId, TenantId};
+use crate::domain::time::Timestamp;
+use crate::domain::view::{ChatView, Page, PageRequest};
+use crate::infra::store::sqlite::sql::{Columns, rows};
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "select id, jid, session_id, pn, lid, name, last_message, last_message_at from session_chats where ",
+            $rest,
+            " and (last_message_at, id) < (?2, ?3) order by last_message_at desc, id desc limit ?4"
+        )
+    };
+}
+
+const OF_TENANT: &str = select!("tenant_id = ?1");
+const OF_SESSION: &str = select!("tenant_id = ?1 and session_id = ?5");
+
+/// Conversations of a tenant, or of one of its sessions.
+pub(in crate::infra::store::sqlite) async fn list(
+    pool: &SqlitePool,
+    tenant: TenantId,
+    session: Option<SessionId>,
+    page: &PageRequest,
+) -> Result<Page<ChatView>> {
+    let (at, id) = moment_mark(page)?.unwrap_or((i64::MAX, i64::MAX));
+    let sql = if session.is_some() { OF_SESSION } else { OF_TENANT };
+    let found = rows(pool, sql, |cells| {
+        cells.id(tenant.0).int(at).int(id).int(wanted(page));
+        if let Some(session) = session {
+            cells.id(session.0);
+        }
+    })
+    .await?;
+    let chats = found.iter().map(view).collect::<Result<Vec<_>>>()?;
+    let page = cut(chats, page, |(id, view)| format!("{}/{id}", view.last_message_at.0));
+    let items = page.items.into_iter().map(|(_, view)| view).collect();
+    Ok(Page { items, next_cursor: page.next_cursor })
+}
+
+fn view(row: &SqliteRow) -> Result<(i64, ChatView)> {
+    let view = ChatView {
+        jid: row.text(1)?.to_owned(),
+        session_id: SessionId(row.id(2)?),
+        pn: row.opt_text(3)?,
+        lid: row.opt_text(4)?,
+        name: row.opt_text(5)?,
+        last_message: row.opt_text(6)?,
+        last_message_at: Timestamp(row.int(7)?),
+    };
+    Ok((row.int(0)?, view))
+}

@@ -1,0 +1,124 @@
+//! Sessions and what became of them.
+
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+
+use super::{cut, id_mark, wanted};
+use crate::domain::error::{Error, Result};
+use crate::domain::ids::{SessionId, Shard, TenantId};
+use crate::domain::time::Timestamp;
+use crate::domain::view::{Page, PageRequest, SessionView, Transition};
+use crate::infra::store::sqlite::sql::{Columns, limit, narrow, row, rows};
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "select id, tenant_id, name, state, reason, pn, lid, push_name, endpoint, queued, created_at, updated_at, \
+             connected_at, shard, code, code_expires_at from sessions where deleted_at is null and ",
+            $rest
+        )
+    };
+}
+
+const ONE: &str = select!("id = ?");
+const LIST: &str = select!("tenant_id = ? and id > ? order by id limit ?");
+/// The states in which a session wants a link.
+const TO_RUN: &str = "select id from sessions where deleted_at is null and shard = ? and id > ? and (queued > 0 \
+    or state not in ('created', 'stopped', 'logged_out', 'failed')) order by id limit ?";
+const BEHIND: &str = "select s.id from sessions s where s.deleted_at is null and s.shard = ?1 and s.queued > 0 \
+    and exists (select 1 from commands c where c.session_id = s.id and c.state = 'queued' and c.created_at < ?2 \
+    and (c.message_id is null or s.state = 'connected')) order by s.id limit ?3";
+const TIMELINE: &str = "select from_state, to_state, reason, at from session_transitions \
+    where session_id = ? and tenant_id = ? order by n desc limit 50";
+
+/// One session, whoever's it is.
+pub(in crate::infra::store::sqlite) async fn one(
+    pool: &SqlitePool,
+    id: SessionId,
+) -> Result<Option<SessionView>> {
+    let found = row(pool, ONE, |cells| {
+        cells.id(id.0);
+    })
+    .await?;
+    found.as_ref().map(view).transpose()
+}
+
+/// Sessions of a tenant, oldest first.
+pub(in crate::infra::store::sqlite) async fn list(
+    pool: &SqlitePool,
+    tenant: TenantId,
+    page: &PageRequest,
+) -> Result<Page<SessionView>> {
+    let after = id_mark(page)?.unwrap_or_default();
+    let found = rows(pool, LIST, |cells| {
+        cells.id(tenant.0).id(after).int(wanted(page));
+    })
+    .await?;
+    let views = found.iter().map(view).collect::<Result<Vec<_>>>()?;
+    Ok(cut(views, page, |view| view.session_id.to_string()))
+}
+
+/// Sessions of a shard that need an actor.
+pub(in crate::infra::store::sqlite) async fn to_run(
+    pool: &SqlitePool,
+    shard: Shard,
+    after: Option<SessionId>,
+    most: usize,
+) -> Result<Vec<SessionId>> {
+    let found = rows(pool, TO_RUN, |cells| {
+        cells.int(i64::from(shard.0)).id(after.map(|id| id.0).unwrap_or_default()).int(limit(most));
+    })
+    .await?;
+    found.iter().map(|row| Ok(SessionId(row.id(0)?))).collect()
+}
+
+/// Sessions with work that waits since before `before` although nothing keeps it.
+pub(in crate::infra::store::sqlite) async fn behind(
+    pool: &SqlitePool,
+    shard: Shard,
+    before: Timestamp,
+    most: usize,
+) -> Result<Vec<SessionId>> {
+    let found = rows(pool, BEHIND, |cells| {
+        cells.int(i64::from(shard.0)).int(before.0).int(limit(most));
+    })
+    .await?;
+    found.iter().map(|row| Ok(SessionId(row.id(0)?))).collect()
+}
+
+/// The last transitions, newest first.
+pub(in crate::infra::store::sqlite) async fn timeline(
+    pool: &SqlitePool,
+    tenant: TenantId,
+    session: SessionId,
+) -> Result<Vec<Transition>> {
+    let found = rows(pool, TIMELINE, |cells| {
+        cells.id(session.0).id(tenant.0);
+    })
+    .await?;
+    let one = |row: &SqliteRow| {
+        let (from, to) = (row.parsed(0)?, row.parsed(1)?);
+        Ok(Transition { from, to, reason: row.text(2)?.to_owned(), at: Timestamp(row.int(3)?) })
+    };
+    found.iter().map(one).collect()
+}
+
+fn view(row: &SqliteRow) -> Result<SessionView> {
+    let code = row.opt_text(14)?.zip(row.opt_int(15)?.map(Timestamp));
+    Ok(SessionView {
+        session_id: SessionId(row.id(0)?),
+        tenant_id: TenantId(row.id(1)?),
+        name: row.opt_text(2)?,
+        state: row.parsed(3)?,
+        reason: row.text(4)?.to_owned(),
+        pn: row.opt_address(5)?,
+        lid: row.opt_address(6)?,
+        push_name: row.opt_text(7)?,
+        endpoint: serde_json::from_str(row.text(8)?).map_err(Error::bug)?,
+        queued: row.int(9)?,
+        created_at: Timestamp(row.int(10)?),
+        updated_at: Timestamp(row.int(11)?),
+        connected_at: row.opt_int(12)?.map(Timestamp),
+        shard: Shard(narrow(row.int(13)?)?),
+        code,
+    })
+}

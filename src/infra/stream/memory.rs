@@ -1,1 +1,0 @@
-//! An in-process stream behind the [`Stream`](super::Stream) port.
