@@ -8,7 +8,7 @@
 mod app;
 #[path = "foreign/baileys.rs"]
 mod baileys;
-#[path = "it/invariants.rs"]
+#[path = "suite/invariants.rs"]
 #[allow(dead_code, reason = "the other tests use the rest of it")]
 mod invariants;
 
