@@ -2,6 +2,14 @@
 //!
 //! It links to the sandbox, talks to a virtual phone, and exchanges texts and receipts with a Recado session in both
 //! directions. `scripts/test foreign` installs its packages and runs these.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a test fails by panicking, and its helpers are no tests to the linter"
+)]
 
 #[path = "it/app.rs"]
 #[allow(dead_code, reason = "the other tests use the rest of it")]
