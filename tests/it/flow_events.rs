@@ -123,7 +123,10 @@ async fn a_poison_event_is_buried_while_others_go_on_and_can_be_redriven() {
     *poison.session.lock().unwrap() = Some(bad.clone());
     queue(&app, &bad, 1).await;
     queue(&app, &good, 50).await;
-    timeout(Duration::from_secs(20), handled.wait_for(|n| *n == 52)).await.expect("the other session goes on").unwrap();
+    timeout(Duration::from_secs(20), handled.wait_for(|n| *n == 52))
+        .await
+        .expect("the other session goes on")
+        .unwrap();
     let letter = app
         .until("the dead letter", async || {
             let page = app.get("/dead-letters").await;
