@@ -52,6 +52,9 @@ impl TestApp {
 
     /// With consumer groups beside the built-in ones.
     pub async fn with(groups: Vec<Group>) -> Self {
+        if let Ok(level) = std::env::var("LOG_LEVEL") {
+            recado::telemetry::start_logs(&level, recado::telemetry::LogFormat::Text).unwrap();
+        }
         let folder = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
         let service = Service::start(config(&folder), groups.clone()).await.unwrap();

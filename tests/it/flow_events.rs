@@ -85,7 +85,12 @@ async fn filters_narrow_what_a_client_sees_without_losing_its_place() {
     let (one, two) = (app.create(false).await, app.create(false).await);
     queue(&app, &one, 3).await;
     queue(&app, &two, 3).await;
-    let of_two = app.events(&format!("&sessionId={two}&type=message.queued")).await;
+    let of_two = app
+        .until("three events", async || {
+            let events = app.events(&format!("&sessionId={two}&type=message.queued")).await;
+            (events.len() >= 3).then_some(events)
+        })
+        .await;
     assert_eq!(of_two.len(), 3);
     assert!(of_two.iter().all(|event| event["sessionId"] == json!(two)));
 }

@@ -128,7 +128,6 @@ impl State {
         }
         let row = self.row()?.clone();
         self.connection.generation += 1;
-        let generation = self.connection.generation;
         self.connection.inbox = Arc::default();
         let sink = SessionSink {
             session: self.id,

@@ -13,10 +13,10 @@ use crate::actors::task::{self, ChildTask, Panicked};
 use crate::infra::gateway::{self, LinkEnd};
 
 /// How long a connection may take to close in good order.
-pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(12);
+pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the server may take to unlink the account.
-const UNLINK_WITHIN: Duration = Duration::from_secs(5);
+const UNLINK_WITHIN: Duration = Duration::from_secs(10);
 
 /// The behaviour.
 pub(super) struct Link;
