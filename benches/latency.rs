@@ -35,7 +35,7 @@ async fn measure() -> Result<()> {
     let mut feed = Feed::open(service.addr(), service.key(), None, "type=message.received").await?;
     // Signal sessions are made by the first messages; they are not what is measured.
     out(&service, &mut feed, (ana, luis), 20).await?;
-    inward(&sandbox, &mut feed, (ana, luis), 20).await?;
+    inward(&sandbox, &mut feed, (ana, luis), ("WARM", 20)).await?;
 
     say(&format!("{samples} messages each way…"));
     let sent = out(&service, &mut feed, (ana, luis), samples).await?;
@@ -49,7 +49,7 @@ async fn measure() -> Result<()> {
         to_answer.add(one.answered);
         to_peer.add(one.framed);
     }
-    let mut to_frame = inward(&sandbox, &mut feed, (ana, luis), samples).await?;
+    let mut to_frame = inward(&sandbox, &mut feed, (ana, luis), ("RIG", samples)).await?;
     let line = |name: &str, samples: &mut Samples| {
         let (p50, p99) = (samples.percentile(0.5), samples.percentile(0.99));
         say(&format!("  {name:<34} median {p50:.2} ms, p99 {p99:.2} ms"));
@@ -107,13 +107,13 @@ async fn inward(
     sandbox: &Sandbox,
     feed: &mut Feed,
     (from, to): (&Account, &Account),
-    count: u64,
+    (series, count): (&str, u64),
 ) -> Result<Samples> {
     let mut admin = sandbox.api();
     let mut times = Samples::default();
     let path = format!("/admin/accounts/{}/send", from.phone);
     for n in 0..count {
-        let id = format!("RIG{:X}{n:06}", std::process::id() + u32::try_from(count)?);
+        let id = format!("{series}{n:06}");
         let body = json!({"to": to.phone, "text": "hola", "id": id});
         let started = Instant::now();
         let asked = admin.post(&path, &body);

@@ -1,4 +1,12 @@
 //! The fuzzers' functions on any toolchain: the kept corpus, then seeded mutations of it. A failure prints the input.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a test fails by panicking, and its helpers are no tests to the linter"
+)]
 
 #[path = "../fuzz/targets.rs"]
 mod targets;

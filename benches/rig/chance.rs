@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A small generator (SplitMix64); good enough to choose moments and partners.
+/// A small generator (`SplitMix64`); good enough to choose moments and partners.
 #[derive(Clone)]
 pub(crate) struct Chance(u64);
 

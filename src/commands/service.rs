@@ -117,7 +117,15 @@ impl Service {
     /// # Errors
     /// When the store does not answer.
     pub async fn new_key(&self) -> Result<String> {
-        Ok(http::add_key(&self.api.ledgers, TenantId::DEFAULT, "rig").await?)
+        self.new_key_of(TenantId::DEFAULT).await
+    }
+
+    /// A new API key of any tenant.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn new_key_of(&self, tenant: TenantId) -> Result<String> {
+        Ok(http::add_key(&self.api.ledgers, tenant, "rig").await?)
     }
 
     /// Returns when the tree has failed.

@@ -84,5 +84,5 @@ pub(super) async fn redrive(
 ) -> Result<Answer> {
     let response = serde_json::json!(Redriven { dead_letter_id: id, status: "redriving" });
     let redrive = Redrive { tenant: caller.tenant, id, response, idempotency: key, at: now() };
-    Ok(Answer::of(StatusCode::ACCEPTED, api.ledgers.write(Write::Redrive(redrive)).await?)?)
+    Answer::to(&api, StatusCode::ACCEPTED, Write::Redrive(redrive)).await
 }

@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::Api;
 use crate::domain::error::{Error, Result};
-use crate::domain::write::Outcome;
+use crate::domain::write::{Outcome, Write};
 
 /// The header that carries the key.
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -56,8 +57,14 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Commits a write; its answer, fresh or given again.
+    pub(super) async fn to(api: &Api, status: StatusCode, write: Write) -> super::error::Result<Self> {
+        let outcome = api.ledgers.write(write).await.map_err(named)?;
+        Ok(Self::of(status, outcome)?)
+    }
+
     /// From what the Ledger answered.
-    pub(super) fn of(status: StatusCode, outcome: Outcome) -> Result<Self> {
+    fn of(status: StatusCode, outcome: Outcome) -> Result<Self> {
         match outcome {
             Outcome::Accepted { response, replayed } => {
                 Ok(Self { status, response, replayed, location: None })
@@ -75,6 +82,14 @@ impl Answer {
         let id = self.response[id].as_str().unwrap_or_default();
         self.location = HeaderValue::from_str(&format!("{parent}/{id}")).ok();
         self
+    }
+}
+
+/// A key used for another request is a wrong header.
+fn named(error: Error) -> Error {
+    match error.code {
+        "idempotency_key_reused" => Error { field: Some("Idempotency-Key".to_owned()), ..error },
+        _ => error,
     }
 }
 

@@ -73,6 +73,12 @@ fn unreadable(rejection: BytesRejection) -> Problem {
 
 /// Reads a JSON body.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    // serde would read an array as well, member by member.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        let json = serde_json::from_slice::<serde::de::IgnoredAny>(body);
+        json.map_err(|error| malformed(&error))?;
+        return Err(Error::invalid("body", "invalid_type", "must be a JSON object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

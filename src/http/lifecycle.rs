@@ -51,7 +51,7 @@ pub(super) async fn accept(
         at: now(),
         queue_limit: api.config.session_queue,
     });
-    Ok(Answer::of(StatusCode::ACCEPTED, api.ledgers.write(write).await?)?)
+    Answer::to(api, StatusCode::ACCEPTED, write).await
 }
 
 macro_rules! commands {

@@ -100,7 +100,7 @@ pub(super) async fn accept(
         at,
         queue_limit: api.config.session_queue,
     });
-    Ok(Answer::of(StatusCode::ACCEPTED, api.ledgers.write(write).await?)?)
+    Answer::to(api, StatusCode::ACCEPTED, write).await
 }
 
 /// Shows one message, sent or received, and where it stands.

@@ -86,7 +86,7 @@ pub(super) async fn create(
         tenant_id: caller.tenant,
         name: body.name.clone(),
         state: SessionState::Created,
-        reason: "requested".to_owned(),
+        reason: "created".to_owned(),
         pn: None,
         lid: None,
         push_name: None,
@@ -111,8 +111,7 @@ pub(super) async fn create(
         at,
         limit: api.config.max_sessions,
     });
-    let outcome = api.ledgers.write(write).await?;
-    Ok(Answer::of(StatusCode::CREATED, outcome)?.located("/sessions", "sessionId"))
+    Ok(Answer::to(&api, StatusCode::CREATED, write).await?.located("/sessions", "sessionId"))
 }
 
 /// Which sessions to list.

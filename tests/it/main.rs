@@ -1,3 +1,18 @@
 //! Through the public interfaces: the HTTP API of a running service, and the rules the sources keep.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a test fails by panicking, and its helpers are no tests to the linter"
+)]
 
+mod app;
 mod arrows;
+mod bad_input;
+mod flow_events;
+mod flow_messages;
+mod flow_sessions;
+#[path = "../suite/invariants.rs"]
+mod invariants;

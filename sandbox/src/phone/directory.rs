@@ -41,7 +41,7 @@ pub struct SignedPreKey {
     pub id: u32,
     /// The key, raw.
     pub public: [u8; 32],
-    /// XEdDSA signature by the identity key (64 bytes).
+    /// `XEdDSA` signature by the identity key (64 bytes).
     pub signature: Vec<u8>,
 }
 

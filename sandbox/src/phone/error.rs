@@ -51,7 +51,7 @@ impl From<CurveError> for PhoneError {
 fn name_of(error: &SignalProtocolError) -> &'static str {
     use SignalProtocolError as E;
     let table = [
-        (matches!(error, E::SessionNotFound(_)), "no session"),
+        (matches!(error, E::SessionNotFound(_) | E::NoSenderKeyState(_)), "no session"),
         (matches!(error, E::InvalidPreKeyId), "unknown one-time prekey"),
         (matches!(error, E::InvalidSignedPreKeyId), "unknown signed prekey"),
         (matches!(error, E::SignatureValidationFailed), "bad prekey signature"),

@@ -155,7 +155,7 @@ fn open_bundle(
     hkdf_sha256_into(ephemeral, Some(salt), info, &mut key).map_err(|_len| bad("derivation"))?;
     let mut bundle = Vec::with_capacity(96);
     aes_256_gcm_decrypt(&key, &iv, b"", sealed, &mut bundle).map_err(|_tag| bad("the code was wrong"))?;
-    let (named, random) = bundle.split_at_checked(64).ok_or(bad("bundle"))?;
+    let (named, random) = bundle.split_at_checked(64).ok_or_else(|| bad("bundle"))?;
     if named != [companion.as_slice(), account].concat() {
         return Err(bad("the bundle names other identities"));
     }

@@ -9,7 +9,6 @@ use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 use whatsapp_rust::wacore_binary::{Jid, Node};
 use whatsapp_rust::waproto::whatsapp as wa;
 
-use super::addressing::session_of;
 use super::content::{Content, Kind, read};
 use super::directory::Directory;
 use super::seen::fingerprint;
@@ -79,9 +78,13 @@ impl Phone {
                 continue;
             };
             let version = number(enc, "v").and_then(|v| u8::try_from(v).ok()).unwrap_or(2);
-            match self.vault.decrypt(&session_of(&envelope.sender), cipher, sealed) {
+            match self.vault.decrypt((&envelope.from, &envelope.sender), cipher, sealed) {
                 Ok(plaintext) => self.on_plaintext(&envelope, (&plaintext, version), directory, &mut effects),
-                Err(error) => self.on_failure(&envelope, &error, directory, &mut effects),
+                Err(error) => {
+                    // One request brings the whole message again, whatever the other parts are.
+                    self.on_failure(&envelope, &error, directory, &mut effects);
+                    break;
+                }
             }
         }
         effects
@@ -106,6 +109,12 @@ impl Phone {
         let destination =
             message.device_sent_message.as_option().and_then(|sent| sent.destination_jid.clone());
         let mut message = unwrap_device_sent(message);
+        if let Some(key) = message.sender_key_distribution_message.as_option()
+            && let Some(announced) = &key.axolotl_sender_key_distribution_message
+        {
+            // A bad key shows in the message that it should open, which is then asked for again.
+            self.vault.learn_sender_key(&envelope.from, &envelope.sender, announced).unwrap_or_default();
+        }
         if is_sender_key_distribution_only(&mut message) {
             return;
         }

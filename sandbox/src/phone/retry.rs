@@ -22,7 +22,7 @@ use super::stanza::{bytes_of, jid, number, text};
 fn reason(error: &SignalProtocolError) -> RetryReason {
     use SignalProtocolError as E;
     let table = [
-        (matches!(error, E::SessionNotFound(_)), RetryReason::NoSession),
+        (matches!(error, E::SessionNotFound(_) | E::NoSenderKeyState(_)), RetryReason::NoSession),
         (matches!(error, E::InvalidPreKeyId | E::InvalidSignedPreKeyId), RetryReason::InvalidKeyId),
         (matches!(error, E::BadMac(_)), RetryReason::BadMac),
         (matches!(error, E::InvalidMessage(_, _)), RetryReason::InvalidMessage),

@@ -83,29 +83,25 @@ fn route(world: &World, from: &Sender, node: &NodeRef<'_>) -> Verdict {
     if node.word("id").is_empty() {
         return Verdict::Refused(400);
     }
-    let kind = match to.server {
-        Server::Broadcast | Server::Newsletter => Some(()),
-        _ => None,
-    };
-    if kind.is_none() && world.book.of(&to).is_none() {
+    let peer = world.book.of(&to);
+    let broadcast = matches!(to.server, Server::Broadcast | Server::Newsletter);
+    if !broadcast && peer.is_none() {
         return Verdict::Refused(404);
     }
-    let targets = match targets(world, &to, node) {
-        Some(targets) => targets,
-        None => return Verdict::Refused(400),
-    };
+    let Some(targets) = targets(world, &to, node) else { return Verdict::Refused(400) };
     if targets.iter().any(|t| !t.device.mailbox.has_room()) {
         world.stats.overflow.add(1);
         return Verdict::Refused(503);
     }
-    let envelope = Envelope::new(from, &to, node);
+    let envelope = Envelope::new(from, &to, peer, node);
     for target in &targets {
         let stanza = Arc::new(envelope.address(target));
         post(world, &target.device, Class::Message, &envelope.id, stanza);
     }
     // A retry and a peer message name one device on purpose.
-    let fan_out = kind.is_none() && node.get_optional_child("participants").is_some();
-    Verdict::Accepted { phash: if fan_out { right_phash(world, from, &to, node) } else { None } }
+    let fan_out = node.get_optional_child("participants").is_some();
+    let phash = envelope.peer.filter(|_| fan_out).and_then(|peer| right_phash(from, &to, &peer, node));
+    Verdict::Accepted { phash }
 }
 
 /// The devices a message names; `None` if it makes no sense.
@@ -141,6 +137,8 @@ fn target<'a, 'b>(world: &World, jid: Jid, children: &'a [NodeRef<'b>]) -> Optio
 struct Envelope<'a> {
     from: &'a Sender,
     to: &'a Jid,
+    /// The account written to; none for a broadcast.
+    peer: Option<Arc<Account>>,
     id: CompactString,
     kind: CompactString,
     time: String,
@@ -149,7 +147,7 @@ struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    fn new(from: &'a Sender, to: &'a Jid, node: &NodeRef<'_>) -> Self {
+    fn new(from: &'a Sender, to: &'a Jid, peer: Option<Arc<Account>>, node: &NodeRef<'_>) -> Self {
         let keep = |name: &'static str| node.text(name).map(|v| (name, CompactString::from(v)));
         let children = node.children().unwrap_or_default();
         let shared = |c: &&NodeRef<'_>| c.tag == "device-identity" || SHARED.contains(&c.tag.as_ref());
@@ -157,6 +155,7 @@ impl<'a> Envelope<'a> {
         Self {
             from,
             to,
+            peer,
             id: CompactString::from(node.word("id")),
             kind: node.text("type").map_or(CompactString::const_new("text"), CompactString::from),
             time: now_secs().to_string(),
@@ -181,16 +180,20 @@ impl<'a> Envelope<'a> {
             .attr("notify", account.name.as_str());
         let sender = self.from.jid(server);
         let other = account.other_jid(server, PHONE);
-        if self.to.server == Server::Broadcast {
-            let name = if server.is_lid_family() { "participant_pn" } else { "participant_lid" };
-            stanza = stanza.attr("from", self.to).attr("participant", sender).attr(name, other);
+        let broadcast = self.to.server == Server::Broadcast;
+        let name = match (broadcast, server.is_lid_family()) {
+            (true, true) => "participant_pn",
+            (true, false) => "participant_lid",
+            (false, true) => "sender_pn",
+            (false, false) => "sender_lid",
+        };
+        stanza = if broadcast {
+            stanza.attr("from", self.to).attr("participant", sender).attr(name, other)
+        } else if let Some(chat) = self.chat_of_copy(target) {
+            name_chat(stanza.attr("from", sender), chat, self.peer.as_deref())
         } else {
-            let name = if server.is_lid_family() { "sender_pn" } else { "sender_lid" };
-            stanza = stanza.attr("from", sender).attr(name, other);
-        }
-        if Arc::ptr_eq(&target.account, account) && self.to.server != Server::Broadcast {
-            stanza = self.to_own_device(stanza, target);
-        }
+            stanza.attr("from", sender).attr(name, other)
+        };
         for (name, value) in &self.carried {
             stanza = stanza.attr(name, value.clone());
         }
@@ -199,20 +202,36 @@ impl<'a> Envelope<'a> {
         stanza.children(target.ciphertext.iter().map(NodeRef::to_owned).chain(shared.cloned())).build()
     }
 
-    /// Own devices learn which conversation it is; peer messages have none.
-    fn to_own_device(&self, stanza: NodeBuilder, target: &Target<'_, '_>) -> NodeBuilder {
+    /// The conversation, which the sender's own devices have to be told; peer messages have none.
+    fn chat_of_copy(&self, target: &Target<'_, '_>) -> Option<Jid> {
+        if !Arc::ptr_eq(&target.account, &self.from.account) {
+            return None;
+        }
         let chat = self.to.to_non_ad();
         let is_peer = self.carried.iter().any(|(name, value)| *name == "category" && value == "peer");
-        let to_self = chat.user == target.account.phone.as_str() || chat.user == target.account.lid.as_str();
-        if is_peer || (to_self && self.to.device != 0) {
-            return stanza;
-        }
-        stanza.attr("recipient", chat)
+        let to_self_device = is_of(&chat, &target.account) && self.to.device != 0;
+        (!is_peer && !to_self_device).then_some(chat)
     }
 }
 
+/// Says which conversation it is, under both names of the other side.
+fn name_chat(stanza: NodeBuilder, chat: Jid, peer: Option<&Account>) -> NodeBuilder {
+    let stanza = match peer {
+        Some(peer) if chat.server.is_lid_family() => {
+            let number = peer.jid(Server::Pn, PHONE);
+            stanza.attr("peer_recipient_pn", &number).attr("recipient_pn", number)
+        }
+        Some(peer) => {
+            let lid = peer.jid(Server::Lid, PHONE);
+            stanza.attr("peer_recipient_lid", &lid).attr("recipient_lid", lid)
+        }
+        None => stanza,
+    };
+    stanza.attr("recipient", chat)
+}
+
 /// The hash over the right device list, if the sender used another one.
-fn right_phash(world: &World, from: &Sender, to: &Jid, node: &NodeRef<'_>) -> Option<String> {
+fn right_phash(from: &Sender, to: &Jid, peer: &Arc<Account>, node: &NodeRef<'_>) -> Option<String> {
     let named: Vec<Jid> = node
         .get_optional_child("participants")?
         .children()
@@ -220,15 +239,11 @@ fn right_phash(world: &World, from: &Sender, to: &Jid, node: &NodeRef<'_>) -> Op
         .iter()
         .filter_map(|entry| entry.jid("jid"))
         .collect();
-    let peer = world.book.of(to)?;
-    let space = |account: &Account| {
-        let mine = |j: &&Jid| j.user == account.lid.as_str() || j.user == account.phone.as_str();
-        named.iter().find(mine).map_or(to.server, |jid| jid.server)
-    };
+    let space = |account: &Account| named.iter().find(|j| is_of(j, account)).map_or(to.server, |j| j.server);
     let mut right: Vec<Jid> = Vec::with_capacity(named.len() + 1);
-    let peer_space = space(&peer);
+    let peer_space = space(peer);
     right.extend(peer.device_ids().into_iter().map(|id| peer.jid(peer_space, id)));
-    if !Arc::ptr_eq(&peer, &from.account) {
+    if !Arc::ptr_eq(peer, &from.account) {
         let own_space = space(&from.account);
         right.extend(from.account.device_ids().into_iter().map(|id| from.account.jid(own_space, id)));
     }

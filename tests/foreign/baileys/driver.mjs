@@ -4,9 +4,11 @@
 // in   {"do":"connect","url":"ws://…/ws/chat","rootKey":"<64 hex>","name":"push name"}
 //      {"do":"send","to":"<number or jid>","text":"…","id":"<optional>"}
 //      {"do":"read","chat":"<jid>","id":"<message id>","participant":"<optional jid>"}
+//      {"do":"leave"} {"do":"resume"}   close the connection, and log in again with the same keys
 //      {"do":"quit"}
 // out  {"event":"qr","qr"} {"event":"linked"} {"event":"connected","jid","lid"} {"event":"sent","id","to"}
 //      {"event":"message","id","chat","chatAlt","fromMe","text","kind"} {"event":"receipt","id","status"}
+//      {"event":"history","chats","messages"}
 //      {"event":"closed","code","reason"} {"event":"failed","what","error"}
 import readline from 'node:readline'
 import makeWASocket, {
@@ -17,6 +19,11 @@ const STATUS = { 1: 'pending', 2: 'sent', 3: 'delivered', 4: 'read', 5: 'played'
 const LOG = process.env.DRIVER_LOG ?? 'silent'
 
 const say = (event, more = {}) => process.stdout.write(JSON.stringify({ event, ...more }) + '\n')
+
+// Its Signal library talks to the console, which would mix with our lines.
+for (const level of ['debug', 'log', 'info', 'warn', 'error']) {
+    console[level] = (...what) => { if (LOG !== 'silent') process.stderr.write(`${level} ${what.map(String).join(' ')}\n`) }
+}
 
 // Baileys asks for a pino-like logger; its own would mix with our lines.
 const logger = {
@@ -55,7 +62,7 @@ function memory() {
 
 const state = { creds: initAuthCreds(), keys: makeCacheableSignalKeyStore(memory(), logger) }
 const sent = new Map()
-let socket, target, quitting = false
+let socket, target, away = false
 
 const text = message => message?.conversation ?? message?.extendedTextMessage?.text
 const jidOf = to => (to.includes('@') ? to : `${to}@s.whatsapp.net`)
@@ -67,7 +74,6 @@ function connect() {
         browser: [target.name ?? 'Baileys', 'Chrome', '1'],
         auth: state,
         logger,
-        markOnlineOnConnect: false,
         syncFullHistory: false,
         getMessage: async key => sent.get(key.id)
     })
@@ -81,10 +87,9 @@ function connect() {
         }
         if (connection === 'close') {
             const code = lastDisconnect?.error?.output?.statusCode
-            if (quitting) return
             say('closed', { code, reason: lastDisconnect?.error?.message })
-            if (code === DisconnectReason.restartRequired || code === DisconnectReason.connectionClosed
-                || code === DisconnectReason.connectionLost) connect()
+            const again = [DisconnectReason.restartRequired, DisconnectReason.connectionClosed, DisconnectReason.connectionLost]
+            if (!away && again.includes(code)) connect()
         }
     })
     socket.ev.on('messages.upsert', ({ messages, type }) => {
@@ -94,6 +99,9 @@ function connect() {
                 fromMe: key.fromMe, text: text(message), kind: type, stub: messageStubParameters?.[0]
             })
         }
+    })
+    socket.ev.on('messaging-history.set', ({ chats, messages }) => {
+        say('history', { chats: chats.length, messages: messages.length })
     })
     socket.ev.on('messages.update', updates => {
         for (const { key, update } of updates) {
@@ -114,9 +122,17 @@ const orders = {
         say('sent', { id: message.key.id, to: message.key.remoteJid })
     },
     read: async ({ chat, id, participant }) => socket.readMessages([{ remoteJid: chat, id, participant, fromMe: false }]),
+    leave: async () => {
+        away = true
+        await socket.end(undefined)
+    },
+    resume: async () => {
+        away = false
+        connect()
+    },
     quit: async () => {
-        quitting = true
-        socket?.end(undefined)
+        away = true
+        await socket?.end(undefined)
         process.exit(0)
     }
 }

@@ -23,6 +23,11 @@ impl Source {
         Self { path: path.into(), text: text.into(), code, literals }
     }
 
+    /// Whether it ships: unit tests in a file of their own do not.
+    pub fn ships(&self) -> bool {
+        !self.path.contains("/tests/") && !self.path.ends_with("/tests.rs")
+    }
+
     /// Lines that ship.
     pub fn lines(&self) -> usize {
         shipped(&self.text).lines().count()

@@ -1,3 +1,5 @@
+//! Settings and their key, read by the engine's own app-state processor.
+
 use std::sync::Arc;
 
 use whatsapp_rust::TokioRuntime;

@@ -63,7 +63,7 @@ impl Companion {
         let from = stanza.attrs.get("from").unwrap().to_jid().unwrap();
         let enc = stanza.get_optional_child("enc").unwrap();
         let cipher = Cipher::from_wire(&text(enc, "type").unwrap()).unwrap();
-        let plaintext = self.vault.decrypt(&session_of(&from), cipher, bytes_of(enc).unwrap()).unwrap();
+        let plaintext = self.vault.decrypt((&from, &from), cipher, bytes_of(enc).unwrap()).unwrap();
         decode_plaintext(&plaintext, 2).unwrap()
     }
 

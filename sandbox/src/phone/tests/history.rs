@@ -1,3 +1,5 @@
+//! Past chats, read by the engine's own history code.
+
 use std::collections::HashSet;
 
 use whatsapp_rust::buffa::Message as _;

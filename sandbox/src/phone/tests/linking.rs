@@ -1,3 +1,5 @@
+//! Linking by QR code: what the engine's companion accepts, and what the phone refuses.
+
 use whatsapp_rust::buffa::Message as _;
 use whatsapp_rust::wacore::adv::{decode_key_index_list, filter_devices_by_key_index};
 use whatsapp_rust::wacore::libsignal::protocol::PublicKey;

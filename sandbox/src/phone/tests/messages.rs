@@ -1,3 +1,5 @@
+//! Conversations between phones and companions: delivery, order, repeats, copies, restarts.
+
 use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::wacore_binary::Jid;
 use whatsapp_rust::waproto::whatsapp as wa;
@@ -36,9 +38,9 @@ fn the_author_gets_a_receipt_for_what_arrived() {
     let mut world = World::of(&["1", "2"]);
     let stanza = world.text("1", &lid("2"), Text { id: Some("ID1"), ..Text::new("hello") });
     let (effects, _) = world.run("1", stanza);
-    let delivered = effects.iter().find_map(|(who, effect)| match effect {
-        Effect::Receipt { kind, from, ids } if who == "1" => Some((kind.as_str(), from.clone(), ids.clone())),
-        _ => None,
+    let delivered = effects.iter().find_map(|(who, effect)| {
+        let Effect::Receipt { kind, from, ids } = effect else { return None };
+        (who == "1").then(|| (kind.as_str(), from.clone(), ids.clone()))
     });
     assert_eq!(delivered, Some(("delivered", pn("2"), vec!["ID1".to_owned()])));
 }
@@ -125,10 +127,8 @@ fn a_companions_message_is_read_by_the_other_phone_and_by_its_own() {
     let copy = wa::Message { device_sent_message: MessageField::some(copy), ..Default::default() };
     let stanza = companion.write(&mut world, &lid("1"), "C1", &copy);
     let effects = world.phones.get_mut("1").unwrap().receive(&stanza, &mut world.registry);
-    assert!(effects.iter().any(|effect| match effect {
-        Effect::Send(node) => text(node, "type").as_deref() == Some("sender"),
-        _ => false,
-    }));
+    let is_sender = |node| text(node, "type").as_deref() == Some("sender");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Send(node) if is_sender(node))));
     let read = received(effects.into_iter().map(|effect| ("1".to_owned(), effect)).collect());
     assert!(read[0].from_me);
     assert_eq!((&read[0].chat, read[0].text.as_deref()), (&pn("2"), Some("from the desk")));
@@ -227,9 +227,8 @@ fn receipts_typing_and_presence_reach_the_other_side() {
     let typing = phone.chatstate(&pn("1"), ChatState::Composing, &world.registry);
     assert_eq!(text(&phone.presence(true), "name").as_deref(), Some("Name 2"));
     let effects = world.run("2", receipt).0;
-    assert!(
-        matches!(&effects[0].1, Effect::Receipt { kind, from, ids } if kind == "read" && *from == pn("2") && ids == &[of.id.clone()])
-    );
+    let Effect::Receipt { kind, from, ids } = &effects[0].1 else { panic!("{effects:?}") };
+    assert_eq!((kind.as_str(), from, ids.as_slice()), ("read", &pn("2"), std::slice::from_ref(&of.id)));
     let effects = world.run("2", typing).0;
     assert!(matches!(&effects[0].1, Effect::ChatState { composing: true, from } if *from == pn("2")));
 }

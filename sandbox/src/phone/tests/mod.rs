@@ -2,6 +2,7 @@
 
 mod app_state;
 mod companion;
+mod groups;
 mod history;
 mod linking;
 mod messages;

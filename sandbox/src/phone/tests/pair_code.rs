@@ -1,3 +1,5 @@
+//! Linking by a typed code, against the engine's companion half of it.
+
 use whatsapp_rust::wacore::libsignal::protocol::KeyPair;
 use whatsapp_rust::wacore::pair_code::PairCodeUtils;
 

@@ -1,3 +1,5 @@
+//! Messages that could not be read the first time.
+
 use whatsapp_rust::wacore::protocol::retry::MAX_RETRY_COUNT;
 use whatsapp_rust::wacore_binary::builder::NodeBuilder;
 

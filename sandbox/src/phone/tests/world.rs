@@ -159,9 +159,10 @@ impl World {
             }
             let phone = self.phones.get_mut(&next.user).unwrap();
             for effect in phone.receive(&next.stanza, &mut self.registry) {
-                match effect {
-                    Effect::Send(stanza) => queue.extend(self.route(&next.user, 0, &stanza)),
-                    other => seen.push((next.user.clone(), other)),
+                if let Effect::Send(stanza) = &effect {
+                    queue.extend(self.route(&next.user, 0, stanza));
+                } else {
+                    seen.push((next.user.clone(), effect));
                 }
             }
         }
@@ -178,9 +179,8 @@ impl World {
 pub(super) fn received(effects: Vec<(String, Effect)>) -> Vec<Received> {
     effects
         .into_iter()
-        .filter_map(|(_, effect)| match effect {
-            Effect::Received(received) => Some(*received),
-            _ => None,
-        })
+        .filter_map(
+            |(_, effect)| if let Effect::Received(received) = effect { Some(*received) } else { None },
+        )
         .collect()
 }

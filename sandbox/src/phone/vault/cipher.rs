@@ -5,7 +5,9 @@ use whatsapp_rust::wacore::libsignal::protocol::{
     CiphertextMessage, PreKeyBundle, PreKeySignalMessage, ProtocolAddress, PublicKey, SignalMessage,
     SignalProtocolError, UsePQRatchet, message_decrypt, message_encrypt, process_prekey_bundle,
 };
+use whatsapp_rust::wacore_binary::Jid;
 
+use super::super::addressing::session_of;
 use super::super::directory::PeerBundle;
 use super::super::error::PhoneError;
 use super::Vault;
@@ -15,8 +17,10 @@ use super::Vault;
 pub(in super::super) enum Cipher {
     /// First messages of a session.
     PreKey,
-    /// All others.
+    /// All others between two devices.
     Whisper,
+    /// To a group or list, with the author's sender key.
+    SenderKey,
 }
 
 impl Cipher {
@@ -24,13 +28,15 @@ impl Cipher {
         match kind {
             "pkmsg" => Some(Self::PreKey),
             "msg" => Some(Self::Whisper),
+            "skmsg" => Some(Self::SenderKey),
             _ => None,
         }
     }
 }
 
 /// All stores answer at once; a future that does not is a bug of this module, never a reason to hang.
-const STALLED: SignalProtocolError = SignalProtocolError::InvalidSessionStructure("a store did not answer");
+pub(super) const STALLED: SignalProtocolError =
+    SignalProtocolError::InvalidSessionStructure("a store did not answer");
 
 impl Vault {
     /// Encrypts for a device with which a session exists; gives the `type` of the `<enc>` and its bytes.
@@ -46,19 +52,21 @@ impl Vault {
         Ok((kind, sealed.serialize().to_vec()))
     }
 
+    /// Decrypts what `author` (canonical, with its device) wrote into `chat`.
     pub(in super::super) fn decrypt(
         &mut self,
-        peer: &ProtocolAddress,
+        (chat, author): (&Jid, &Jid),
         cipher: Cipher,
         sealed: &[u8],
     ) -> Result<Vec<u8>, SignalProtocolError> {
         let parsed = match cipher {
             Cipher::PreKey => CiphertextMessage::PreKeySignalMessage(PreKeySignalMessage::try_from(sealed)?),
             Cipher::Whisper => CiphertextMessage::SignalMessage(SignalMessage::try_from(sealed)?),
+            Cipher::SenderKey => return self.decrypt_group(chat, author, sealed),
         };
         let opened = message_decrypt(
             &parsed,
-            peer,
+            &session_of(author),
             &mut self.sessions,
             &mut self.identity,
             &mut self.prekeys,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::super::base64_serde as b64;
 use super::super::error::PhoneError;
 use super::Vault;
+use super::groups::SenderKeys;
 use super::prekeys::{Identity, PreKeys, SignedPreKeys};
 use super::sessions::Sessions;
 
@@ -28,6 +29,7 @@ pub(in super::super) struct FrozenVault {
     last_prekey_id: u32,
     prekeys: Vec<Named<u32>>,
     sessions: Vec<Named<String>>,
+    sender_keys: Vec<Named<String>>,
 }
 
 fn name<N>((name, bytes): (N, Vec<u8>)) -> Named<N> {
@@ -46,15 +48,18 @@ impl Vault {
             last_prekey_id,
             prekeys: prekeys.into_iter().map(name).collect(),
             sessions: self.sessions.freeze()?.into_iter().map(name).collect(),
+            sender_keys: self.sender_keys.freeze()?.into_iter().map(name).collect(),
         })
     }
 
     pub(in super::super) fn thaw(frozen: FrozenVault) -> Result<Self, PhoneError> {
         let prekeys: Vec<_> = frozen.prekeys.into_iter().map(|key| (key.name, key.bytes)).collect();
         let sessions: Vec<_> = frozen.sessions.into_iter().map(|one| (one.name, one.bytes)).collect();
+        let sender_keys: Vec<_> = frozen.sender_keys.into_iter().map(|one| (one.name, one.bytes)).collect();
         Ok(Self {
             identity: Identity::from_parts(&frozen.identity, frozen.registration_id)?,
             sessions: Sessions::thaw(&sessions)?,
+            sender_keys: SenderKeys::thaw(&sender_keys)?,
             prekeys: PreKeys::thaw(frozen.last_prekey_id, &prekeys)?,
             signed: SignedPreKeys::thaw(&frozen.signed_prekey, &frozen.signature)?,
             rng: rand::make_rng(),

@@ -4,12 +4,14 @@
 
 mod cipher;
 mod frozen;
+mod groups;
 mod prekeys;
 mod sessions;
 
 pub(super) use cipher::Cipher;
 pub(super) use frozen::FrozenVault;
 
+use groups::SenderKeys;
 use prekeys::{Identity, PreKeys, SignedPreKeys};
 use rand::rngs::StdRng;
 use sessions::Sessions;
@@ -22,6 +24,7 @@ use super::error::PhoneError;
 pub(super) struct Vault {
     identity: Identity,
     sessions: Sessions,
+    sender_keys: SenderKeys,
     prekeys: PreKeys,
     signed: SignedPreKeys,
     pub(super) rng: StdRng,
@@ -32,7 +35,14 @@ impl Vault {
         let mut rng: StdRng = rand::make_rng();
         let identity = Identity::generate(&mut rng);
         let signed = SignedPreKeys::generate(identity.pair(), &mut rng)?;
-        Ok(Self { identity, sessions: Sessions::default(), prekeys: PreKeys::default(), signed, rng })
+        Ok(Self {
+            identity,
+            sessions: Sessions::default(),
+            sender_keys: SenderKeys::default(),
+            prekeys: PreKeys::default(),
+            signed,
+            rng,
+        })
     }
 
     pub(super) fn identity(&self) -> &IdentityKeyPair {
@@ -65,9 +75,10 @@ impl Vault {
 
     pub(super) fn forget_all(&mut self) {
         self.sessions = Sessions::default();
+        self.sender_keys = SenderKeys::default();
     }
 
-    /// Signs for the account (XEdDSA with the identity key).
+    /// Signs for the account (`XEdDSA` with the identity key).
     pub(super) fn sign(&mut self, message: &[u8]) -> Result<[u8; 64], PhoneError> {
         Ok(self.identity.pair().private_key().calculate_signature(message, &mut self.rng)?)
     }
