@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use recado::actors::tree::Group;
 use recado::commands::service::Service;
 use recado::config::Config;
+use recado::infra::store::sqlite::SqliteStore;
 use recado_sandbox::{Sandbox, SandboxConfig, ScanQr, SendText};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::invariants;
+use crate::invariants::{self, Open};
 
 /// How long anything may take before a test fails. Generous: the machine of a CI is slow and shared.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -51,13 +52,25 @@ impl TestApp {
 
     /// With consumer groups beside the built-in ones.
     pub async fn with(groups: Vec<Group>) -> Self {
+        if let Ok(level) = std::env::var("LOG_LEVEL") {
+            recado::telemetry::start_logs(&level, recado::telemetry::LogFormat::Text).unwrap();
+        }
         let folder = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
         let service = Service::start(config(&folder), groups.clone()).await.unwrap();
         let key = service.new_key().await.unwrap();
         let base = service.url().to_owned();
         let http = reqwest::Client::builder().timeout(SOON).build().unwrap();
-        Self { sandbox: Some(sandbox), http, base, key, service: Some(service), groups, folder, unfinished: false }
+        Self {
+            sandbox: Some(sandbox),
+            http,
+            base,
+            key,
+            service: Some(service),
+            groups,
+            folder,
+            unfinished: false,
+        }
     }
 
     /// Stops the service in good order and starts it again on the same data.
@@ -76,7 +89,13 @@ impl TestApp {
         self.call_with(method, path, body, &[]).await
     }
 
-    pub async fn call_with(&self, method: &str, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Answer {
+    pub async fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
         for (name, value) in headers {
@@ -194,12 +213,21 @@ impl TestApp {
         }
     }
 
-    async fn check(service: Service, sandbox: Option<Sandbox>, folder: &TempDir, unfinished: bool) -> Result<()> {
+    async fn check(
+        service: Service,
+        sandbox: Option<Sandbox>,
+        folder: &TempDir,
+        unfinished: bool,
+    ) -> Result<()> {
         anyhow::ensure!(service.stop().await, "the stop was late");
         if let Some(sandbox) = sandbox {
             let _accounts = sandbox.stop().await.context("the sandbox")?;
         }
-        invariants::check_folder(folder.path(), unfinished).await
+        let store = SqliteStore::open(&folder.path().join("recado.db")).await?;
+        let open = if unfinished { Open::Allowed } else { Open::Refused };
+        invariants::figures(&store, 1).await.assert(open);
+        store.close().await;
+        Ok(())
     }
 }
 
@@ -215,7 +243,12 @@ impl Drop for TestApp {
         }
         let (sandbox, unfinished) = (self.sandbox.take(), self.unfinished);
         let checked = tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(Self::check(service, sandbox, &self.folder, unfinished))
+            tokio::runtime::Handle::current().block_on(Self::check(
+                service,
+                sandbox,
+                &self.folder,
+                unfinished,
+            ))
         });
         checked.unwrap();
     }
