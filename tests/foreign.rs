@@ -156,8 +156,13 @@ async fn baileys_and_a_recado_session_exchange_texts_and_receipts() {
         client.order(&json!({"do": "read", "chat": seen["chat"], "id": seen["id"]})).await;
         app.message(&message, &["read"]).await;
     }
-    let texts = client.said.iter().filter(|said| said["event"] == "message" && said["fromMe"] == false).count();
+    let texts =
+        client.said.iter().filter(|said| said["event"] == "message" && said["fromMe"] == false).count();
     assert_eq!(texts, 3, "Baileys saw a text more or less than once");
-    assert_eq!(app.events("&type=message.received").await.len(), 3, "Recado saw a text more or less than once");
+    assert_eq!(
+        app.events("&type=message.received").await.len(),
+        3,
+        "Recado saw a text more or less than once"
+    );
     client.quit().await;
 }

@@ -57,7 +57,16 @@ impl TestApp {
         let key = service.new_key().await.unwrap();
         let base = service.url().to_owned();
         let http = reqwest::Client::builder().timeout(SOON).build().unwrap();
-        Self { sandbox: Some(sandbox), http, base, key, service: Some(service), groups, folder, unfinished: false }
+        Self {
+            sandbox: Some(sandbox),
+            http,
+            base,
+            key,
+            service: Some(service),
+            groups,
+            folder,
+            unfinished: false,
+        }
     }
 
     /// Stops the service in good order and starts it again on the same data.
@@ -76,7 +85,13 @@ impl TestApp {
         self.call_with(method, path, body, &[]).await
     }
 
-    pub async fn call_with(&self, method: &str, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Answer {
+    pub async fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
         for (name, value) in headers {
@@ -194,7 +209,12 @@ impl TestApp {
         }
     }
 
-    async fn check(service: Service, sandbox: Option<Sandbox>, folder: &TempDir, unfinished: bool) -> Result<()> {
+    async fn check(
+        service: Service,
+        sandbox: Option<Sandbox>,
+        folder: &TempDir,
+        unfinished: bool,
+    ) -> Result<()> {
         anyhow::ensure!(service.stop().await, "the stop was late");
         if let Some(sandbox) = sandbox {
             let _accounts = sandbox.stop().await.context("the sandbox")?;
@@ -215,7 +235,12 @@ impl Drop for TestApp {
         }
         let (sandbox, unfinished) = (self.sandbox.take(), self.unfinished);
         let checked = tokio::task::block_in_place(|| {
-            tokio::runtime::Handle::current().block_on(Self::check(service, sandbox, &self.folder, unfinished))
+            tokio::runtime::Handle::current().block_on(Self::check(
+                service,
+                sandbox,
+                &self.folder,
+                unfinished,
+            ))
         });
         checked.unwrap();
     }

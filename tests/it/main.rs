@@ -10,3 +10,4 @@
 
 mod arrows;
 mod bad_input;
+mod socket;
