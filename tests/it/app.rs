@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use recado::actors::tree::Group;
 use recado::commands::service::Service;
 use recado::config::Config;
+use recado::infra::store::sqlite::SqliteStore;
 use recado_sandbox::{Sandbox, SandboxConfig, ScanQr, SendText};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::invariants;
+use crate::invariants::{self, Open};
 
 /// How long anything may take before a test fails. Generous: the machine of a CI is slow and shared.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -51,6 +52,9 @@ impl TestApp {
 
     /// With consumer groups beside the built-in ones.
     pub async fn with(groups: Vec<Group>) -> Self {
+        if let Ok(level) = std::env::var("LOG_LEVEL") {
+            recado::telemetry::start_logs(&level, recado::telemetry::LogFormat::Text).unwrap();
+        }
         let folder = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
         let service = Service::start(config(&folder), groups.clone()).await.unwrap();
@@ -219,7 +223,11 @@ impl TestApp {
         if let Some(sandbox) = sandbox {
             let _accounts = sandbox.stop().await.context("the sandbox")?;
         }
-        invariants::check_folder(folder.path(), unfinished).await
+        let store = SqliteStore::open(&folder.path().join("recado.db")).await?;
+        let open = if unfinished { Open::Allowed } else { Open::Refused };
+        invariants::figures(&store, 1).await.assert(open);
+        store.close().await;
+        Ok(())
     }
 }
 

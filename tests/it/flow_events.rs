@@ -85,7 +85,12 @@ async fn filters_narrow_what_a_client_sees_without_losing_its_place() {
     let (one, two) = (app.create(false).await, app.create(false).await);
     queue(&app, &one, 3).await;
     queue(&app, &two, 3).await;
-    let of_two = app.events(&format!("&sessionId={two}&type=message.queued")).await;
+    let of_two = app
+        .until("three events", async || {
+            let events = app.events(&format!("&sessionId={two}&type=message.queued")).await;
+            (events.len() >= 3).then_some(events)
+        })
+        .await;
     assert_eq!(of_two.len(), 3);
     assert!(of_two.iter().all(|event| event["sessionId"] == json!(two)));
 }
@@ -123,7 +128,10 @@ async fn a_poison_event_is_buried_while_others_go_on_and_can_be_redriven() {
     *poison.session.lock().unwrap() = Some(bad.clone());
     queue(&app, &bad, 1).await;
     queue(&app, &good, 50).await;
-    timeout(Duration::from_secs(20), handled.wait_for(|n| *n == 52)).await.expect("the other session goes on").unwrap();
+    timeout(Duration::from_secs(20), handled.wait_for(|n| *n == 52))
+        .await
+        .expect("the other session goes on")
+        .unwrap();
     let letter = app
         .until("the dead letter", async || {
             let page = app.get("/dead-letters").await;

@@ -135,7 +135,18 @@ async fn the_live_tree_shows_every_actor_by_name() {
     let app = TestApp::start().await;
     let ana = app.link("Ana").await;
     let tree = app.get("/admin/tree").await.to_string();
-    for name in ["ledger", "archive", "hub", "leases", "scheduler", "http", "relay", "commands", "roster", &ana.session] {
+    for name in [
+        "ledger",
+        "archive",
+        "hub",
+        "leases",
+        "scheduler",
+        "http",
+        "relay",
+        "commands",
+        "roster",
+        &ana.session,
+    ] {
         assert!(tree.contains(name), "{name} is not in {tree}");
     }
     assert_eq!(app.call("GET", "/readyz", None).await.status, 200);

@@ -8,6 +8,11 @@
     reason = "a test fails by panicking, and its helpers are no tests to the linter"
 )]
 
+mod app;
 mod arrows;
 mod bad_input;
-mod socket;
+mod flow_events;
+mod flow_messages;
+mod flow_sessions;
+#[path = "../suite/invariants.rs"]
+mod invariants;

@@ -86,7 +86,11 @@ async fn mistakes_get_their_code() {
         (admin.post("/admin/mock-phone/scan-qr", "no").await, 400, "invalid"),
         (admin.post("/admin/mock-phone/enter-code", "{}").await, 400, "invalid"),
         (admin.post("/admin/mock-phone/enter-code", r#"{"phone":"x","code":"A"}"#).await, 400, "invalid"),
-        (admin.post("/admin/mock-phone/enter-code", r#"{"phone":"15550001111","code":"A"}"#).await, 404, "not_found"),
+        (
+            admin.post("/admin/mock-phone/enter-code", r#"{"phone":"15550001111","code":"A"}"#).await,
+            404,
+            "not_found",
+        ),
         (admin.post("/admin/accounts/1/send", r#"{"to":"2","text":"x"}"#).await, 404, "not_found"),
         (admin.post("/admin/accounts/1/send", "{").await, 400, "invalid"),
         (admin.post("/admin/faults", &many).await, 400, "invalid"),

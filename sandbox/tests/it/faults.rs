@@ -16,7 +16,8 @@ async fn a_dropped_link_heals_and_nothing_is_lost() {
     let (a, mine) = linked(&sandbox).await;
     let (_b, theirs) = linked(&sandbox).await;
     let logins = sandbox.stats().logins;
-    let dropped = sandbox.add_fault(FaultSpec { phone: Some(mine.phone.clone()), ..fault(FaultKind::Drop) }).unwrap();
+    let dropped =
+        sandbox.add_fault(FaultSpec { phone: Some(mine.phone.clone()), ..fault(FaultKind::Drop) }).unwrap();
     assert_eq!(dropped.hits, 1);
     sandbox.send(&theirs.phone, text(&mine.phone, "while away")).await.unwrap();
     assert_eq!(a.message().await.1, "while away");
@@ -46,7 +47,9 @@ async fn a_nacked_send_is_told_with_its_code_and_goes_nowhere() {
 async fn a_refused_login_is_seen_and_ends_with_the_fault() {
     let sandbox = sandbox().await;
     let (a, mine) = linked(&sandbox).await;
-    sandbox.add_fault(FaultSpec { times: Some(2), code: Some(503), ..fault(FaultKind::RefuseLogin) }).unwrap();
+    sandbox
+        .add_fault(FaultSpec { times: Some(2), code: Some(503), ..fault(FaultKind::RefuseLogin) })
+        .unwrap();
     sandbox.add_fault(FaultSpec { phone: Some(mine.phone), ..fault(FaultKind::Drop) }).unwrap();
     a.connected().await;
     assert_eq!(sandbox.stats().logins_refused, 2);

@@ -49,7 +49,8 @@ async fn a_wrong_pairing_code_links_nothing() {
     client.qr().await;
     let options = PairCodeOptions { phone_number: "15550001234".into(), ..Default::default() };
     within("a pairing code", client.client.pair_with_code(options)).await.unwrap();
-    let refused = tokio::time::timeout(Duration::from_secs(5), sandbox.enter_code("15550001234", "AAAAAAAA")).await;
+    let refused =
+        tokio::time::timeout(Duration::from_secs(5), sandbox.enter_code("15550001234", "AAAAAAAA")).await;
     assert!(!matches!(refused, Ok(Ok(_))), "{refused:?}");
     assert!(sandbox.accounts().iter().all(|a| a.devices.is_empty()));
 }

@@ -9,7 +9,9 @@ use crate::support::{TestClient, inbox, linked, sandbox, text, until, within};
 async fn receipt(client: &TestClient, id: &str, kinds: &[ReceiptType]) {
     client
         .event("a receipt", |e| match e {
-            Event::Receipt(r) if r.message_ids.iter().any(|i| i == id) && kinds.contains(&r.r#type) => Some(()),
+            Event::Receipt(r) if r.message_ids.iter().any(|i| i == id) && kinds.contains(&r.r#type) => {
+                Some(())
+            }
             _ => None,
         })
         .await;
@@ -77,7 +79,11 @@ async fn what_a_phone_writes_to_itself_shows_on_its_companion() {
     let (body, from_me, chat) = a
         .event("an own message", |e| {
             e.messages().find_map(|m| {
-                let text = m.message.conversation.clone().or_else(|| m.message.extended_text_message.text.clone())?;
+                let text = m
+                    .message
+                    .conversation
+                    .clone()
+                    .or_else(|| m.message.extended_text_message.text.clone())?;
                 Some((text, m.info.source.is_from_me, m.info.source.chat.clone()))
             })
         })
@@ -106,10 +112,14 @@ async fn messages_for_an_absent_client_wait_and_come_in_order() {
     again.run();
     let mut seen = Vec::new();
     while seen.len() < 40 {
-        seen.extend(again.event("offline messages", |e| {
-            let ids: Vec<String> = e.messages().map(|m| m.info.id.to_string()).collect();
-            (!ids.is_empty()).then_some(ids)
-        }).await);
+        seen.extend(
+            again
+                .event("offline messages", |e| {
+                    let ids: Vec<String> = e.messages().map(|m| m.info.id.to_string()).collect();
+                    (!ids.is_empty()).then_some(ids)
+                })
+                .await,
+        );
     }
     assert_eq!(seen, sent.ids);
     until("an empty queue", || (sandbox.accounts()[0].devices[0].queued == 0).then_some(())).await;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use recado_sandbox::{InboxMessage, Linked, Sandbox, SandboxConfig, ScanQr, SendText};
 use tokio::task::JoinSet;
+use whatsapp_rust::async_channel;
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::prelude::*;
 use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 use whatsapp_rust::wacore::store::traits::DeviceStore as _;
 use whatsapp_rust::wacore::store::{CachedNoiseCert, CachedServerCertChain, Device, InMemoryBackend};
-use whatsapp_rust::async_channel;
 
 /// How long anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -154,7 +154,10 @@ impl TestClient {
 
     pub async fn send(&self, to: &str, id: &str, text: &str) {
         let to: Jid = format!("{to}@s.whatsapp.net").parse().unwrap();
-        let message = whatsapp_rust::waproto::whatsapp::Message { conversation: Some(text.into()), ..Default::default() };
+        let message = whatsapp_rust::waproto::whatsapp::Message {
+            conversation: Some(text.into()),
+            ..Default::default()
+        };
         let options = SendOptions::default().with_message_id(id);
         let sent = self.client.send_message_with_options(to, message, options);
         within("sending", sent).await.unwrap();

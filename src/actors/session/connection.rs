@@ -1,8 +1,8 @@
 //! The session's link: at most one, opened and closed in turn.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ractor::{Actor, ActorCell, ActorId, ActorRef, RpcReplyPort};
 
@@ -46,6 +46,8 @@ struct Open {
     link: Arc<dyn gateway::Link>,
     cell: ActorCell,
     unlink: Arc<AtomicBool>,
+    /// Why the engine ended it.
+    end: Arc<Mutex<Option<LinkEnd>>>,
     closing: bool,
 }
 
@@ -126,7 +128,6 @@ impl State {
         }
         let row = self.row()?.clone();
         self.connection.generation += 1;
-        let generation = self.connection.generation;
         self.connection.inbox = Arc::default();
         let sink = SessionSink {
             session: self.id,
@@ -141,43 +142,33 @@ impl State {
             Ok(link) => link,
             Err(error) => return self.lost(format!("open_failed: {}", error.code), myself).await,
         };
-        let session = myself.clone();
-        let ended = Box::new(move |end| {
-            let _session_gone = session.cast(Msg::LinkEnded(generation, end));
-        });
+        let end = Arc::default();
         let unlink = Arc::new(AtomicBool::new(false));
-        let arguments = link::Arguments { link: link.clone(), ended, unlink: unlink.clone() };
+        let arguments = link::Arguments { link: link.clone(), end: Arc::clone(&end), unlink: unlink.clone() };
         let spawned = Actor::spawn_linked(None, Link, arguments, myself.get_cell()).await;
         let (actor, _) = spawned.map_err(|error| Error::bug(format!("a link did not start: {error}")))?;
-        self.connection.link = Some(Open { link, cell: actor.get_cell(), unlink, closing: false });
+        self.connection.link = Some(Open { link, cell: actor.get_cell(), unlink, end, closing: false });
         Ok(())
     }
 
-    /// The engine says why the connection is over. The link's actor ends next.
-    pub(super) async fn link_ended(
-        &mut self,
-        generation: u64,
-        end: LinkEnd,
-        myself: &ActorRef<Msg>,
-    ) -> Result<()> {
-        if generation != self.connection.generation || self.connection.after != After::Rest {
-            return Ok(());
-        }
-        self.record_events(myself).await?;
+    /// The engine said why the connection is over.
+    async fn link_ended(&mut self, end: Option<LinkEnd>, myself: &ActorRef<Msg>) -> Result<()> {
         match end {
-            LinkEnd::Again if self.connection.agains < AGAINS => {
+            Some(LinkEnd::Again) if self.connection.agains < AGAINS => {
                 self.connection.agains += 1;
-                self.connection.after = After::Open;
-                Ok(())
+                self.open_link(myself).await
             }
-            LinkEnd::Again => self.lost("told_to_reconnect_too_often".into(), myself).await,
-            LinkEnd::Lost { reason, .. } => self.lost(reason, myself).await,
-            LinkEnd::LoggedOut { reason } => {
-                self.connection.after = After::Wipe;
-                self.change(SessionInput::LoggedOut, reason, None).await
+            Some(LinkEnd::Again) => self.lost("told_to_reconnect_too_often".into(), myself).await,
+            Some(LinkEnd::Lost { reason, .. }) => self.lost(reason, myself).await,
+            Some(LinkEnd::LoggedOut { reason }) => {
+                self.change(SessionInput::LoggedOut, reason, None).await?;
+                self.wipe().await
             }
-            LinkEnd::Fatal { reason } => self.change(SessionInput::Fail, reason, None).await,
-            LinkEnd::Closed => Ok(()),
+            Some(LinkEnd::Fatal { reason }) => self.change(SessionInput::Fail, reason, None).await,
+            Some(LinkEnd::Closed) | None if self.state().wants_link() && !self.connection.is_waiting() => {
+                self.lost("link_died".into(), myself).await
+            }
+            Some(LinkEnd::Closed) | None => Ok(()),
         }
     }
 
@@ -206,25 +197,22 @@ impl State {
         self.open_link(myself).await
     }
 
-    /// The link's actor has ended: nothing of it runs any more.
+    /// The link's actor has ended: nothing of it runs any more. ractor tells of an end before any message, so the
+    /// reason waits beside the link.
     pub(super) async fn link_gone(&mut self, actor: ActorId, myself: &ActorRef<Msg>) -> Result<()> {
-        let mine = self.connection.link.as_ref().is_some_and(|open| open.cell.get_id() == actor);
-        if !mine {
+        let Some(open) = self.connection.link.take_if(|open| open.cell.get_id() == actor) else {
             return Ok(());
-        }
-        self.connection.link = None;
-        self.connection.connected_at = None;
+        };
         self.delivery.link_gone();
         let recorded = self.record_events(myself).await;
+        let end = open.end.lock().unwrap_or_else(PoisonError::into_inner).take();
         match std::mem::take(&mut self.connection.after) {
             After::Open => self.open_link(myself).await?,
             After::Wipe => self.wipe().await?,
             After::Delete => self.forget(myself).await?,
-            After::Rest if self.state().wants_link() && self.connection.timer.is_none() => {
-                self.lost("link_died".into(), myself).await?;
-            }
-            After::Rest => {}
+            After::Rest => self.link_ended(end, myself).await?,
         }
+        self.connection.connected_at = None;
         recorded
     }
 

@@ -3,8 +3,8 @@
 //! Promises: its end is told to the session with the reason, whatever ended it; when it has stopped, nothing of the
 //! connection runs any more.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -13,10 +13,10 @@ use crate::actors::task::{self, ChildTask, Panicked};
 use crate::infra::gateway::{self, LinkEnd};
 
 /// How long a connection may take to close in good order.
-pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(12);
+pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the server may take to unlink the account.
-const UNLINK_WITHIN: Duration = Duration::from_secs(5);
+const UNLINK_WITHIN: Duration = Duration::from_secs(10);
 
 /// The behaviour.
 pub(super) struct Link;
@@ -24,7 +24,8 @@ pub(super) struct Link;
 /// What it needs: the connection, and whom to tell of its end.
 pub(super) struct Arguments {
     pub(super) link: Arc<dyn gateway::Link>,
-    pub(super) ended: Box<dyn Fn(LinkEnd) + Send + Sync>,
+    /// Where the reason of its end is left.
+    pub(super) end: Arc<Mutex<Option<LinkEnd>>>,
     /// Whether to unlink from the account before closing.
     pub(super) unlink: Arc<AtomicBool>,
 }
@@ -58,7 +59,7 @@ impl Actor for Link {
             tracing::error!(%panicked, "a link panicked");
             LinkEnd::Lost { reason: "link_panicked".into(), was_connected: false }
         });
-        (state.args.ended)(end);
+        *state.args.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
         myself.stop(Some("ended".into()));
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::domain::retry::Schedule;
 use crate::domain::session::SessionState;
 use crate::domain::time::Timestamp;
 use crate::domain::view::SessionView;
-use crate::infra::gateway::{Gateway, LinkEnd, SendError};
+use crate::infra::gateway::{Gateway, SendError};
 use crate::infra::store::Store;
 
 use connection::Connection;
@@ -75,8 +75,6 @@ pub enum Msg {
     Tick,
     /// The link left events in the inbox.
     LinkEvents,
-    /// The connection of this generation is over.
-    LinkEnded(u64, LinkEnd),
     /// The reconnect timer of this generation is up.
     Reopen(u64),
     /// A run of sends is through: what the link answered to each.
@@ -144,7 +142,6 @@ impl Actor for Session {
                 state.tick(&myself).await
             }
             Msg::LinkEvents => state.link_events(&myself).await,
-            Msg::LinkEnded(generation, end) => state.link_ended(generation, end, &myself).await,
             Msg::Reopen(generation) => state.reopen(generation, &myself).await,
             Msg::Sent(generation, answers) => state.sent(generation, answers, &myself).await,
             Msg::PairingCode(phone, reply) => {

@@ -21,6 +21,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection};
+use std::sync::PoisonError;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Answers, Store};
@@ -50,8 +51,8 @@ pub struct SqliteStore {
     writer: Mutex<Option<SqliteConnection>>,
     readers: SqlitePool,
     options: SqliteConnectOptions,
-    /// Held for as long as the store lives: the same file cannot be opened twice.
-    _lock: File,
+    /// Held until the store is closed: the same file cannot be opened twice.
+    lock: std::sync::Mutex<Option<File>>,
 }
 
 impl SqliteStore {
@@ -75,7 +76,12 @@ impl SqliteStore {
             .connect_with(reading)
             .await
             .map_err(failed)?;
-        Ok(Self { writer: Mutex::new(Some(writer)), readers, options, _lock: lock })
+        Ok(Self {
+            writer: Mutex::new(Some(writer)),
+            readers,
+            options,
+            lock: std::sync::Mutex::new(Some(lock)),
+        })
     }
 
     /// Takes the tables of the file at `path` back to `version`; 0 removes them all.
@@ -98,6 +104,12 @@ impl SqliteStore {
         {
             tracing::warn!(%error, "the store did not close cleanly; its log is replayed at the next open");
         }
+        // Whoever still holds the store finds it closed for good: nothing is written behind the back of the next one.
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Opens a write transaction. The connection is kept only by [`Writing::commit`]: a future dropped half-way or a
@@ -106,6 +118,9 @@ impl SqliteStore {
         let mut slot = self.writer.lock().await;
         let mut conn = match slot.take() {
             Some(conn) => conn,
+            None if self.is_closed() => {
+                return Err(Error::unavailable("store_closed", "the store is closed"));
+            }
             None => self.options.connect().await.map_err(failed)?,
         };
         sqlx::query("begin immediate").execute(&mut conn).await.map_err(failed)?;
