@@ -93,11 +93,13 @@ function connect() {
         }
     })
     socket.ev.on('messages.upsert', ({ messages, type }) => {
-        for (const { key, message, messageStubParameters } of messages) {
+        for (const { key, message, messageStubParameters, status } of messages) {
             say('message', {
                 id: key.id, chat: key.remoteJid, chatAlt: key.remoteJidAlt, participant: key.participant,
                 fromMe: key.fromMe, text: text(message), kind: type, stub: messageStubParameters?.[0]
             })
+            // A receipt that overtook our own message's event has been merged into it.
+            if (key.fromMe && status) say('receipt', { id: key.id, status: STATUS[status] })
         }
     })
     socket.ev.on('messaging-history.set', ({ chats, messages }) => {
