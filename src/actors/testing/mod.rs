@@ -4,6 +4,7 @@
 
 mod faults;
 mod model;
+mod on_sqlite;
 mod simulation;
 mod stream;
 

@@ -146,10 +146,17 @@ impl EventLog {
             "message.received" => {
                 *self.received.entry((session.clone(), text(&data["waMessageId"]))).or_default() += 1;
             }
-            _ if kind.starts_with("message.") && data["source"].is_null() => {
-                self.outgoing.insert(text(&data["messageId"]), kind["message.".len()..].to_owned());
+            "message.queued" => {
+                self.outgoing.insert(text(&data["messageId"]), "queued".into());
             }
-            _ => {}
+            // Only what the API accepted: a phone's own messages have events too.
+            _ => {
+                if let Some(news) = kind.strip_prefix("message.")
+                    && let Some(state) = self.outgoing.get_mut(data["messageId"].as_str().unwrap_or_default())
+                {
+                    news.clone_into(state);
+                }
+            }
         }
         if show {
             super::table::event(position, &kind, &session, data);
