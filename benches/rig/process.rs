@@ -43,7 +43,8 @@ impl Process {
         let output = OpenOptions::new().create(true).append(true).open(&log)?;
         // A thousand sockets need more files than a shell's default; `exec` keeps the process id.
         let raise = r#"ulimit -n "$(ulimit -Hn)" 2>/dev/null; exec "$@""#;
-        let binary = std::env::var_os("RECADO_RIG_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_recado").into());
+        let binary =
+            std::env::var_os("RECADO_RIG_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_recado").into());
         let child = Command::new("sh")
             .args(["-c", raise, "sh"])
             .arg(binary)

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ractor::Actor;
 use recado::actors::consumer::Consumers;
-use recado::actors::relay::Relays;
 use recado::actors::ledger::{self, Ledger, Ledgers};
+use recado::actors::relay::Relays;
 use recado::domain::Address;
 use recado::domain::command::CommandType;
 use recado::domain::content::Content;
