@@ -82,6 +82,8 @@ create table commands (
     updated_at  integer not null
 ) strict, without rowid;
 create index commands_unfinished on commands (session_id, seq) where state in ('queued', 'taken');
+create index commands_lifecycle on commands (session_id, seq)
+    where state in ('queued', 'taken') and kind <> 'session.sendMessage';
 create index commands_due on commands (shard, deadline) where deadline is not null and state in ('queued', 'taken');
 
 create table session_chats (

@@ -6,12 +6,13 @@ use recado::domain::command::CommandType;
 use recado::domain::event::Log;
 use recado::domain::ids::{SessionId, TenantId};
 use recado::domain::message::MessageState;
+use recado::domain::session::SessionState;
 use recado::domain::write::{Outcome, Write};
 use serde_json::json;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::world::{World, code, key, page};
+use super::world::{World, code, key, later, page};
 use crate::invariants::Open;
 
 pub async fn a_message_is_accepted_with_its_command_chat_and_events(world: World) {
@@ -224,17 +225,19 @@ pub async fn sixteen_writers_lose_nothing_and_keep_order(world: World) {
 
 pub async fn a_lost_wake_loses_nothing(world: World) {
     let session = world.session().await;
-    let answers = join_all((0..10).map(|_| async {
-        let accept = world.message(session, "hola");
-        world.accept(&accept).await
-    }));
-    assert!(answers.await.iter().all(Result::is_ok));
-    // Nobody was told anything: the next look at the tables finds all of it.
+    world.done(Write::Link(world.link(session, SessionState::Connected, "logged_in"))).await;
+    // The ledger tells relays and consumers that are not there.
+    let ledgers = world.ledgers().await;
+    let accepts = (0..10).map(|_| Write::Accept(world.message(session, "hola")));
+    let answers = join_all(accepts.map(|accept| ledgers.write(accept))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    // The next look at the tables finds all of it.
     let shard = world.fence.shard;
-    assert_eq!(world.store.sessions_to_run(shard, None, 10).await.unwrap(), [session]);
+    assert_eq!(world.store.sessions_behind(shard, later(1), 10).await.unwrap(), [session]);
     assert_eq!(world.store.head(shard, Log::SessionCommands).await.unwrap().unstamped, 10);
-    assert_eq!(world.stamp(100).await.0, 21);
+    assert_eq!(world.stamp(100).await.0, 23);
     assert_eq!(world.take(session, 100).await.len(), 10);
+    assert!(world.store.sessions_behind(shard, later(1), 10).await.unwrap().is_empty());
 }
 
 pub async fn any_batch_size_is_written_whole(world: World) {

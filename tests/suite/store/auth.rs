@@ -84,6 +84,14 @@ pub async fn families_are_swept_by_prefix_and_stamp(world: World) {
     assert_eq!(found.len(), 2);
     write(&world, session, vec![prefix("")]).await;
     assert!(stored(&world, session).await.is_empty());
+    // An unlinked session forgets all, and starts anew in the same breath.
+    write(&world, session, vec![AuthOp::PutCreds(vec![1]), put("a", 1, 0), AuthOp::Wipe, put("b", 2, 0)])
+        .await;
+    assert_eq!(
+        (stored(&world, session).await, world.store.creds(session).await.unwrap()),
+        (named(&[("b", 2)]), None)
+    );
+    write(&world, session, vec![delete("b")]).await;
     let ops = vec![put("never", 1, 0), put("old", 1, 10), put("new", 1, 20)];
     write(&world, session, ops).await;
     write(&world, session, vec![AuthOp::DeleteStamped { kind: "session", before: 20 }]).await;

@@ -197,16 +197,40 @@ pub async fn a_deleted_session_ends_everything_of_it(world: World) {
 
 pub async fn sessions_that_need_an_actor_are_listed(world: World) {
     let mut ids = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..6 {
         ids.push(world.session().await);
     }
     world.done(Write::Link(world.link(ids[1], Connected, "x"))).await;
     world.done(Write::Link(world.link(ids[2], LoggedOut, "x"))).await;
     world.accept(&world.command(ids[3], CommandType::Start)).await.unwrap();
     world.done(Write::Link(world.link(ids[4], PendingQr, "x"))).await;
+    // A message alone starts no session: it waits for somebody to link it.
+    world.accepted(ids[5], 1).await;
     let run = async |after, limit| world.store.sessions_to_run(Shard(0), after, limit).await.unwrap();
     assert_eq!(run(None, 10).await, [ids[1], ids[3], ids[4]]);
     assert_eq!(run(None, 1).await, [ids[1]]);
     assert_eq!(run(Some(ids[1]), 1).await, [ids[3]]);
     assert!(world.store.sessions_to_run(Shard(1), None, 10).await.unwrap().is_empty());
+    world.take(ids[3], 1).await;
+    assert_eq!(run(None, 10).await, [ids[1], ids[3], ids[4]], "what was taken is not finished");
+}
+
+pub async fn sessions_whose_work_was_forgotten_are_found(world: World) {
+    let (fresh, old) = (later(-60_000), later(1));
+    let (connected, resting, idle) = (world.session().await, world.session().await, world.session().await);
+    for session in [connected, idle] {
+        world.done(Write::Link(world.link(session, Connected, "x"))).await;
+    }
+    world.accepted(connected, 2).await;
+    world.accepted(resting, 2).await;
+    let behind = async |before| world.store.sessions_behind(Shard(0), before, 10).await.unwrap();
+    assert_eq!(behind(old).await, [connected], "a message waits for its link, not for a wake");
+    assert!(behind(fresh).await.is_empty());
+    world.accept(&world.command(resting, CommandType::Start)).await.unwrap();
+    assert_eq!(behind(old).await, [connected, resting]);
+    assert_eq!(world.store.sessions_behind(Shard(0), old, 1).await.unwrap(), [connected]);
+    for session in [connected, resting] {
+        world.take(session, 10).await;
+    }
+    assert!(behind(old).await.is_empty(), "what was taken is not forgotten");
 }

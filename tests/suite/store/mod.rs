@@ -70,6 +70,7 @@ macro_rules! store_suite {
                 a_failed_session_says_why
                 a_deleted_session_ends_everything_of_it
                 sessions_that_need_an_actor_are_listed
+                sessions_whose_work_was_forgotten_are_found
             }
             leases {
                 a_lease_has_one_holder_until_it_ends

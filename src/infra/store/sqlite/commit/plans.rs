@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use super::{
     accept, auth, chats, consumers, idempotency, inbound, leases, life, progress, sessions, sweep, work,
 };
+use crate::infra::store::sqlite::read::sessions::{BEHIND, TO_RUN};
 use crate::infra::store::sqlite::{SqliteStore, options};
 
 fn statements() -> Vec<Arc<str>> {
@@ -29,7 +30,7 @@ fn statements() -> Vec<Arc<str>> {
         &work::QUEUED,
         &work::UNFINISHED,
     ];
-    let single = [leases::NUMBER, life::OPEN, sweep::OLD_KEYS, sweep::OVERDUE, work::REQUEUE];
+    let single = [BEHIND, TO_RUN, leases::NUMBER, life::OPEN, sweep::OLD_KEYS, sweep::OVERDUE, work::REQUEUE];
     let both = [0, 6].into_iter().flat_map(|power| bulk.map(|statement| statement.sql(power)));
     both.chain(single.map(Arc::from)).collect()
 }

@@ -21,12 +21,21 @@ macro_rules! select {
 
 const ONE: &str = select!("id = ?");
 const LIST: &str = select!("tenant_id = ? and id > ? order by id limit ?");
-/// The states in which a session wants a link.
-const TO_RUN: &str = "select id from sessions where deleted_at is null and shard = ? and id > ? and (queued > 0 \
-    or state not in ('created', 'stopped', 'logged_out', 'failed')) order by id limit ?";
-const BEHIND: &str = "select s.id from sessions s where s.deleted_at is null and s.shard = ?1 and s.queued > 0 \
-    and exists (select 1 from commands c where c.session_id = s.id and c.state = 'queued' and c.created_at < ?2 \
-    and (c.message_id is null or s.state = 'connected')) order by s.id limit ?3";
+// The conditions on commands are their indexes' own, word for word: SQLite sees by them that the indexes apply.
+/// The states in which a session wants a link, or something to do that needs none.
+pub(in crate::infra::store::sqlite) const TO_RUN: &str = "select s.id from sessions s \
+    where s.deleted_at is null and s.shard = ? and s.id > ? \
+    and (s.state not in ('created', 'stopped', 'logged_out', 'failed') or (s.queued > 0 and exists ( \
+        select 1 from commands c where c.session_id = s.id and c.state in ('queued', 'taken') \
+        and c.kind <> 'session.sendMessage'))) order by s.id limit ?";
+/// Of either kind the first that is queued is the oldest.
+pub(in crate::infra::store::sqlite) const BEHIND: &str = "select s.id from sessions s \
+    where s.deleted_at is null and s.shard = ?1 and s.queued > 0 \
+    and ((select c.created_at from commands c where c.session_id = s.id and c.state in ('queued', 'taken') \
+        and c.kind <> 'session.sendMessage' and c.state = 'queued' order by c.seq limit 1) < ?2 \
+    or (s.state = 'connected' and (select c.created_at from commands c where c.session_id = s.id \
+        and c.state in ('queued', 'taken') and c.state = 'queued' order by c.seq limit 1) < ?2)) \
+    order by s.id limit ?3";
 const TIMELINE: &str = "select from_state, to_state, reason, at from session_transitions \
     where session_id = ? and tenant_id = ? order by n desc limit 50";
 
