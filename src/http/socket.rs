@@ -36,7 +36,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 const WRITE: Duration = Duration::from_secs(15);
 
 /// How long the close frame may take.
-const CLOSING: Duration = Duration::from_secs(2);
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Events written before they are flushed together.
 const BATCH: usize = 64;

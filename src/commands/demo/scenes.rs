@@ -41,7 +41,7 @@ impl Figures {
     fn lost(&self) -> u64 {
         self.expected.saturating_sub(self.received)
             + self.gaps
-            + (self.accepted - self.read).saturating_sub(self.failed)
+            + self.accepted.saturating_sub(self.read + self.failed)
     }
 
     fn repeated(&self) -> u64 {

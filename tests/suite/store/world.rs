@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::Actor;
+use recado::actors::consumer::Consumers;
 use recado::actors::ledger::{self, Ledger, Ledgers};
+use recado::actors::relay::Relays;
 use recado::domain::Address;
 use recado::domain::command::CommandType;
 use recado::domain::content::Content;
@@ -265,7 +267,12 @@ impl World {
 
     pub async fn ledgers(&self) -> Ledgers {
         let ledgers = Ledgers::new(100_000);
-        let arguments = ledger::Arguments { store: self.store.clone() };
+        let arguments = ledger::Arguments {
+            store: self.store.clone(),
+            relays: Relays::new(4),
+            consumers: Consumers::default(),
+            ledgers: ledgers.clone(),
+        };
         let (actor, _joined) = Actor::spawn(None, Ledger, arguments).await.unwrap();
         ledgers.attach(actor);
         ledgers

@@ -117,7 +117,8 @@ impl Bulk {
         Self { head, columns, tail, sizes: [const { OnceLock::new() }; SIZES] }
     }
 
-    fn sql(&self, power: usize) -> Arc<str> {
+    /// The statement for 2^`power` rows.
+    pub(super) fn sql(&self, power: usize) -> Arc<str> {
         let make = || {
             let row = format!("({})", vec!["?"; self.columns].join(", "));
             let rows = vec![row; 1 << power].join(", ");

@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::write::{Accept, NewMessage, Outcome};
 use crate::infra::store::sqlite::sql::{Bulk, Columns};
 
-static KNOWN: Bulk = Bulk::new("select id from commands where id in (values ", 1, ")");
+pub(super) static KNOWN: Bulk = Bulk::new("select id from commands where id in (values ", 1, ")");
 static COMMANDS: Bulk = Bulk::new(
     "insert into commands (id, tenant_id, session_id, shard, seq, kind, state, message_id, deadline, created_at, \
      updated_at) values ",

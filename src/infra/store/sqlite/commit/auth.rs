@@ -15,14 +15,18 @@ static PUT: Bulk = Bulk::new(
     6,
     " on conflict (session_id, kind, key) do update set value = excluded.value, stamp = excluded.stamp",
 );
-static UPDATE: Bulk = Bulk::new(
+pub(super) static UPDATE: Bulk = Bulk::new(
     "update session_auth_keys set value = v.column4, stamp = v.column5 from (values ",
     5,
     ") v where session_auth_keys.session_id = v.column1 and session_auth_keys.kind = v.column2 \
      and session_auth_keys.key = v.column3",
 );
-static DELETE: Bulk =
-    Bulk::new("delete from session_auth_keys where (session_id, kind, key) in (values ", 3, ")");
+// Through a subselect: given the values themselves, SQLite would scan the table.
+pub(super) static DELETE: Bulk = Bulk::new(
+    "delete from session_auth_keys where (session_id, kind, key) in (select column1, column2, column3 from (values ",
+    3,
+    "))",
+);
 static PUT_CREDS: Bulk = Bulk::new(
     "insert into session_auth_creds (session_id, tenant_id, value) values ",
     3,

@@ -13,7 +13,7 @@ use crate::domain::ids::{SessionId, TenantId};
 use crate::domain::time::Timestamp;
 use crate::infra::store::sqlite::sql::{Bulk, Columns, execute, row};
 
-static LOAD: Bulk = Bulk::new(
+pub(super) static LOAD: Bulk = Bulk::new(
     "select v.column1, v.column2, c.id, c.tenant_id, c.jid, c.pn, c.lid, c.name, c.last_message, c.last_message_at \
      from (values ",
     2,

@@ -18,8 +18,13 @@ static INBOX: Bulk = Bulk::new(
     5,
     " on conflict do nothing",
 );
-static SETTLED: Bulk =
-    Bulk::new("delete from deliveries where (shard, log, group_name, position) in (values ", 4, ")");
+// Through a subselect: given the values themselves, SQLite would scan the table.
+pub(super) static SETTLED: Bulk = Bulk::new(
+    "delete from deliveries where (shard, log, group_name, position) in (select column1, column2, column3, column4 \
+     from (values ",
+    4,
+    "))",
+);
 
 const ADVANCE: &str = "insert into cursors (shard, log, group_name, position) values (?, ?, ?, ?) \
     on conflict (shard, log, group_name) do update set position = max(position, excluded.position)";

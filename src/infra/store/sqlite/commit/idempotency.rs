@@ -12,7 +12,7 @@ use crate::domain::view::StoredAnswer;
 use crate::domain::write::{Idempotency, Outcome};
 use crate::infra::store::sqlite::sql::{Bulk, Columns};
 
-static LOAD: Bulk = Bulk::new(
+pub(super) static LOAD: Bulk = Bulk::new(
     "select i.tenant_id, i.key, i.fingerprint, i.response from (values ",
     2,
     ") v cross join idempotency i on i.tenant_id = v.column1 and i.key = v.column2",

@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::write::{Inbound, InboundMessage, Outcome};
 use crate::infra::store::sqlite::sql::{Bulk, Columns};
 
-static KNOWN: Bulk = Bulk::new(
+pub(super) static KNOWN: Bulk = Bulk::new(
     "select m.session_id, m.wa_id, m.chat_id, m.direction, m.author from (values ",
     3,
     ") v cross join session_messages m on m.session_id = v.column1 and m.wa_id = v.column2 and m.chat_id = v.column3",

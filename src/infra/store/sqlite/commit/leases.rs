@@ -23,7 +23,7 @@ const WIN: &str = "insert into leases (shard, node, address, epoch, expires_at) 
 const FENCE_RELAYS: &str = "insert into relays (shard, log, epoch, head) values (?1, 0, ?2, 0), (?1, 1, ?2, 0) \
     on conflict (shard, log) do update set epoch = excluded.epoch";
 const RELEASE: &str = "update leases set node = null, expires_at = 0 where shard = ? and epoch = ?";
-const NUMBER: &str = "update events set position = v.position from ( \
+pub(super) const NUMBER: &str = "update events set position = v.position from ( \
         select id, (select head from relays where shard = ?1 and log = ?2) + row_number() over (order by id) as position \
         from (select id from events where shard = ?1 and log = ?2 and position is null order by id limit ?3)) v \
     where events.id = v.id";

@@ -23,7 +23,7 @@ const TRANSITION: &str = "insert into session_transitions (session_id, n, tenant
     select ?1, coalesce(max(n), 0) + 1, ?2, ?3, ?4, ?5, ?6 from session_transitions where session_id = ?1";
 const FORGET_TRANSITIONS: &str = "delete from session_transitions where session_id = ?1 \
     and n <= (select max(n) from session_transitions where session_id = ?1) - 50";
-const OPEN: &str = "select k.id, m.id, m.wa_id, c.jid, m.peer, m.state from commands k \
+pub(super) const OPEN: &str = "select k.id, m.id, m.wa_id, c.jid, m.peer, m.state from commands k \
     left join session_messages m on m.id = k.message_id left join session_chats c on c.id = m.chat_id \
     where k.session_id = ? and k.state in ('queued', 'taken') order by k.seq";
 /// The command that asked for the end has reached its aim.

@@ -14,6 +14,8 @@ mod inbound;
 mod leases;
 mod life;
 mod outbox;
+#[cfg(test)]
+mod plans;
 mod progress;
 mod sessions;
 mod sweep;

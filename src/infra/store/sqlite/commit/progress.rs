@@ -16,19 +16,19 @@ use crate::domain::time::Timestamp;
 use crate::domain::write::{MessageNews, Outcome, Progress};
 use crate::infra::store::sqlite::sql::{Bulk, Columns};
 
-static LOAD: Bulk = Bulk::new(
+pub(super) static LOAD: Bulk = Bulk::new(
     "select v.column1, v.column2, m.id, c.jid, m.peer, m.state, m.command_id from (values ",
     2,
     ") v cross join session_messages m on m.session_id = v.column1 and m.wa_id = v.column2 and m.direction = 'out' \
      cross join session_chats c on c.id = m.chat_id",
 );
-static SAVE: Bulk = Bulk::new(
+pub(super) static SAVE: Bulk = Bulk::new(
     "update session_messages set state = v.column2, code = v.column3, failure = v.column4, updated_at = v.column5 \
      from (values ",
     5,
     ") v where session_messages.id = v.column1",
 );
-static END_COMMANDS: Bulk = Bulk::new(
+pub(super) static END_COMMANDS: Bulk = Bulk::new(
     "update commands set state = v.column2, updated_at = v.column3 from (values ",
     3,
     ") v where commands.id = v.column1",

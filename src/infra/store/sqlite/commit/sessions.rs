@@ -9,13 +9,13 @@ use crate::domain::event::Log;
 use crate::domain::ids::{SessionId, Shard, TenantId};
 use crate::infra::store::sqlite::sql::{Bulk, Columns, narrow};
 
-static LOAD: Bulk = Bulk::new(
+pub(super) static LOAD: Bulk = Bulk::new(
     "select id, tenant_id, shard, next_event_seq, next_command_seq, queued, deleted_at is not null \
      from sessions where id in (values ",
     1,
     ")",
 );
-static SAVE: Bulk = Bulk::new(
+pub(super) static SAVE: Bulk = Bulk::new(
     "update sessions set next_event_seq = v.column2, next_command_seq = v.column3, queued = v.column4 \
      from (values ",
     4,

@@ -9,11 +9,11 @@ use crate::domain::write::{MessageNews, Outcome, Sweep};
 use crate::infra::store::sqlite::sql::{Columns, execute, limit, rows};
 
 // The conditions are the index's own, word for word: SQLite sees by them that it applies.
-const OVERDUE: &str = "select m.session_id, m.id, m.wa_id, c.jid, m.peer, m.state, k.id from commands k \
+pub(super) const OVERDUE: &str = "select m.session_id, m.id, m.wa_id, c.jid, m.peer, m.state, k.id from commands k \
     cross join session_messages m on m.id = k.message_id cross join session_chats c on c.id = m.chat_id \
     where k.shard = ? and k.deadline is not null and k.state in ('queued', 'taken') and k.deadline <= ? \
     order by k.deadline limit ?";
-const OLD_KEYS: &str = "delete from idempotency where (tenant_id, key) in \
+pub(super) const OLD_KEYS: &str = "delete from idempotency where (tenant_id, key) in \
     (select tenant_id, key from idempotency where created_at < ? order by created_at limit ?)";
 
 /// Sweeps.

@@ -13,7 +13,7 @@ use crate::domain::write::{Finish, NewMessage, Outcome, Take, Taken};
 use crate::infra::store::sqlite::sql::{Bulk, Columns, execute, limit};
 
 // The first condition on `state` is the index's own, word for word: SQLite sees by it that the index applies.
-static QUEUED: Bulk = Bulk::new(
+pub(super) static QUEUED: Bulk = Bulk::new(
     "select c.session_id, c.id, c.kind, c.seq, m.id, m.wa_id, m.peer, m.content, m.deadline from (values ",
     2,
     ") v cross join commands c on c.id in ( \
@@ -21,25 +21,26 @@ static QUEUED: Bulk = Bulk::new(
         and q.state = 'queued' and (v.column2 = 0 or q.kind <> 'session.sendMessage') order by q.seq limit ?) \
      left join session_messages m on m.id = c.message_id",
 );
-static MARK_TAKEN: Bulk = Bulk::new(
+pub(super) static MARK_TAKEN: Bulk = Bulk::new(
     "update commands set state = 'taken', updated_at = v.column2 from (values ",
     2,
     ") v where commands.id = v.column1",
 );
-static MARK_SENDING: Bulk = Bulk::new(
+pub(super) static MARK_SENDING: Bulk = Bulk::new(
     "update session_messages set state = 1, updated_at = v.column2 from (values ",
     2,
     ") v where session_messages.id = v.column1 and state = 0",
 );
-static UNFINISHED: Bulk = Bulk::new(
+pub(super) static UNFINISHED: Bulk = Bulk::new(
     "select c.session_id, c.id from (values ",
     2,
     ") v cross join commands c on c.id = v.column2 and c.session_id = v.column1 \
      and c.state in ('queued', 'taken') and c.kind <> 'session.sendMessage'",
 );
-static MARK_DONE: Bulk = Bulk::new("update commands set state = 'done' where id in (values ", 1, ")");
+pub(super) static MARK_DONE: Bulk =
+    Bulk::new("update commands set state = 'done' where id in (values ", 1, ")");
 
-const REQUEUE: &str = "update commands set state = 'queued' \
+pub(super) const REQUEUE: &str = "update commands set state = 'queued' \
     where session_id = ? and state in ('queued', 'taken') and state = 'taken'";
 
 /// Gives queued commands to their sessions.

@@ -1,0 +1,58 @@
+//! SQLite finds its way by index in every statement that runs per batch: a scan would grow with the tables.
+
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, ConnectOptions, Row};
+
+use super::{
+    accept, auth, chats, consumers, idempotency, inbound, leases, life, progress, sessions, sweep, work,
+};
+use crate::infra::store::sqlite::{SqliteStore, options};
+
+fn statements() -> Vec<Arc<str>> {
+    let bulk = [
+        &accept::KNOWN,
+        &auth::DELETE,
+        &auth::UPDATE,
+        &chats::LOAD,
+        &consumers::SETTLED,
+        &idempotency::LOAD,
+        &inbound::KNOWN,
+        &progress::END_COMMANDS,
+        &progress::LOAD,
+        &progress::SAVE,
+        &sessions::LOAD,
+        &sessions::SAVE,
+        &work::MARK_DONE,
+        &work::MARK_SENDING,
+        &work::MARK_TAKEN,
+        &work::QUEUED,
+        &work::UNFINISHED,
+    ];
+    let single = [leases::NUMBER, life::OPEN, sweep::OLD_KEYS, sweep::OVERDUE, work::REQUEUE];
+    let both = [0, 6].into_iter().flat_map(|power| bulk.map(|statement| statement.sql(power)));
+    both.chain(single.map(Arc::from)).collect()
+}
+
+#[tokio::test]
+async fn no_statement_of_a_batch_scans_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recado.db");
+    SqliteStore::open(&path).await.unwrap().close().await;
+    let mut conn = options(&path).connect().await.unwrap();
+    let tables =
+        sqlx::query("select name from sqlite_schema where type = 'table'").fetch_all(&mut conn).await;
+    let tables: Vec<String> = tables.unwrap().iter().map(|row| row.get(0)).collect();
+    for sql in statements() {
+        let plan = sqlx::query(AssertSqlSafe(format!("explain query plan {sql}"))).fetch_all(&mut conn).await;
+        for row in plan.unwrap() {
+            let step: String = row.get(3);
+            // Tables are scanned under their own name or their one-letter alias; `v` is the statement's own values.
+            let scanned =
+                step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+            let table = tables.iter().any(|table| table == scanned);
+            let alias = scanned.len() == 1 && scanned != "v" && scanned.chars().all(char::is_alphabetic);
+            assert!(!table && !alias && !step.contains("AUTOMATIC"), "{step}\n{sql}");
+        }
+    }
+}
