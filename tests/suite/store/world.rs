@@ -269,12 +269,8 @@ impl World {
         let ledgers = Ledgers::new(100_000);
         let arguments = ledger::Arguments {
             store: self.store.clone(),
-<<<<<<< HEAD
             // Nobody listens: every wake is lost.
-            relays: Relays::new(1),
-=======
             relays: Relays::new(4),
->>>>>>> main
             consumers: Consumers::default(),
             ledgers: ledgers.clone(),
         };
