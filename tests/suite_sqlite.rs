@@ -1,4 +1,11 @@
 //! The store's contract on SQLite, and what is SQLite's own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test fails by panicking, and its helpers are no tests to the linter"
+)]
 
 #[path = "suite/invariants.rs"]
 mod invariants;

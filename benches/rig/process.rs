@@ -31,7 +31,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Starts `recado` with these words and variables; its output goes to a file of this name in the folder.
+    /// Starts `recado` (or the binary that `RECADO_RIG_BINARY` names) with these words and variables; its output goes to a file of this name in the folder.
     pub(crate) fn start(
         folder: &Path,
         name: &str,
@@ -43,8 +43,11 @@ impl Process {
         let output = OpenOptions::new().create(true).append(true).open(&log)?;
         // A thousand sockets need more files than a shell's default; `exec` keeps the process id.
         let raise = r#"ulimit -n "$(ulimit -Hn)" 2>/dev/null; exec "$@""#;
+        let binary =
+            std::env::var_os("RECADO_RIG_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_recado").into());
         let child = Command::new("sh")
-            .args(["-c", raise, "sh", env!("CARGO_BIN_EXE_recado")])
+            .args(["-c", raise, "sh"])
+            .arg(binary)
             .args(words)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)

@@ -1,5 +1,7 @@
-//! From the byte stream of a client to frames. PROMISES: pure over bytes; frames may arrive split and joined in any
-//! way; no input panics; a frame or routing prefix beyond its limit is refused as soon as its length is known.
+//! From the byte stream of a client to frames.
+//!
+//! PROMISES: pure over bytes; frames may arrive split and joined in any way; no input panics; a frame or routing prefix
+//! beyond its limit is refused before it fills memory.
 
 use bytes::BytesMut;
 use whatsapp_rust::wacore::noise::framing::FrameDecoder;

@@ -113,7 +113,10 @@ fn refill(device: &Device, class: Class, id: &str, stanza: &str) -> Result<()> {
     let wrong = |e: &dyn std::fmt::Display| SandboxError::io("a stored stanza", e);
     let bytes = BASE64_STANDARD.decode(stanza).map_err(|e| wrong(&e))?;
     let node = stanza::decode(BytesMut::from(&bytes[..])).map_err(|e| wrong(&e))?.to_owned_node();
-    device.mailbox.post(class, id, Arc::new(node)).map_err(|_| wrong(&"the queue limit is lower than it was"))
+    device
+        .mailbox
+        .post(class, id, Arc::new(node))
+        .map_err(|_cause| wrong(&"the queue limit is lower than it was"))
 }
 
 fn freeze(account: &Account, with_queues: bool) -> Result<StoredAccount> {

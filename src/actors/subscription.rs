@@ -1,7 +1,7 @@
 //! A client's view of the events: first what it missed, from the table, then what happens, from the hub.
 //!
 //! Promises: every wanted event above the starting position comes once and in order, or the subscription ends with
-//! the position to resume from. Catching up is page by page, at the client's pace, and never fills a buffer. A hub that
+//! the position to resume from. Catching up is page by page, at the client's pace, and never fills a buffer; a burst larger than the buffer is caught up likewise. A hub that
 //! restarts is not noticed. [`Subscription::next`] may be dropped at any point without losing anything.
 
 use std::collections::VecDeque;
@@ -129,7 +129,8 @@ impl Subscription {
                             Ok(json) => return self.give(packet.position(), json),
                             Err(error) => return self.unavailable(&error),
                         },
-                        // The hub died: nothing above the position is lost, it comes from the table or the next hub.
+                        // The buffer overflowed, or the hub died: what is above the position comes from the ring, the
+                        // table or the next hub.
                         None => self.source = Source::Catching(VecDeque::new(), self.position),
                     }
                 }

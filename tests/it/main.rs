@@ -16,3 +16,4 @@ mod flow_messages;
 mod flow_sessions;
 #[path = "../suite/invariants.rs"]
 mod invariants;
+mod socket;

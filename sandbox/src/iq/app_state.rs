@@ -55,7 +55,7 @@ fn answer(request: &Request<'_, '_>, asked: &NodeRef<'_>) -> Node {
 /// A patch as the server hands it on: with its version, which clients leave out.
 fn numbered(patch: &[u8], version: u64) -> Option<Vec<u8>> {
     let mut patch = SyncdPatch::decode_from_slice(patch).ok()?;
-    patch.version = MessageField::some(SyncdVersion { version: Some(version), ..Default::default() });
+    patch.version = MessageField::some(SyncdVersion { version: Some(version) });
     Some(patch.encode_to_vec())
 }
 

@@ -21,7 +21,7 @@ pub(super) fn handle(request: &Request<'_, '_>) -> Node {
         children("list").iter().take(MAX_USERS).filter_map(|u| user(request, protocols, u)).collect();
     let states = protocols.iter().map(|p| NodeBuilder::new_dynamic(p.tag.to_string()).build());
     let echo = |name: &str, otherwise: &'static str| {
-        usync.text(name).map_or(CompactString::const_new(otherwise), CompactString::from)
+        usync.text(name).map_or_else(|| CompactString::const_new(otherwise), CompactString::from)
     };
     let answer = NodeBuilder::new("usync")
         .attr("sid", echo("sid", ""))

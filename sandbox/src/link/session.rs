@@ -32,9 +32,9 @@ impl Session {
     /// The next stanza that is here already.
     pub(super) fn next_frame(&mut self) -> Result<Option<OwnedNodeRef>, Ended> {
         let Some(mut frame) = self.wire.next_frame() else { return Ok(None) };
-        self.read.decrypt_in_place_with_counter(self.seen, &mut frame).map_err(|_| Ended)?;
+        self.read.decrypt_in_place_with_counter(self.seen, &mut frame).map_err(|_cause| Ended)?;
         self.seen = self.seen.checked_add(1).ok_or(Ended)?;
-        stanza::decode(frame).map(Some).map_err(|_| Ended)
+        stanza::decode(frame).map(Some).map_err(|_cause| Ended)
     }
 
     pub(super) async fn read_more(&mut self) -> Result<(), Ended> {
@@ -48,10 +48,10 @@ impl Session {
     /// Encrypts a stanza for the next flush.
     pub(super) fn put(&mut self, node: &Node) -> Result<(), Ended> {
         self.plain.clear();
-        marshal_to_vec(node, &mut self.plain).map_err(|_| Ended)?;
-        self.write.encrypt_in_place_with_counter(self.written, &mut self.plain).map_err(|_| Ended)?;
+        marshal_to_vec(node, &mut self.plain).map_err(|_cause| Ended)?;
+        self.write.encrypt_in_place_with_counter(self.written, &mut self.plain).map_err(|_cause| Ended)?;
         self.written = self.written.checked_add(1).ok_or(Ended)?;
-        append_frame_into(&self.plain, None, &mut self.out).map_err(|_| Ended)
+        append_frame_into(&self.plain, None, &mut self.out).map_err(|_cause| Ended)
     }
 
     /// Writes what was put; cut into pieces if asked.

@@ -55,7 +55,7 @@ impl Wire {
 
     fn take(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Ended> {
         match message {
-            Some(Ok(Message::Binary(bytes))) => self.frames.feed(&bytes).map_err(|_| Ended),
+            Some(Ok(Message::Binary(bytes))) => self.frames.feed(&bytes).map_err(|_cause| Ended),
             // Pings are answered underneath; text is nobody's business here.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Text(_))) => Ok(()),
             Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Ended),
@@ -65,7 +65,7 @@ impl Wire {
     /// Writes one unencrypted frame: the handshake's.
     pub(super) async fn write_frame(&mut self, body: &[u8]) -> Result<(), Ended> {
         let mut out = BytesMut::with_capacity(body.len() + 3);
-        append_frame_into(body, None, &mut out).map_err(|_| Ended)?;
+        append_frame_into(body, None, &mut out).map_err(|_cause| Ended)?;
         self.write(out.freeze()).await
     }
 

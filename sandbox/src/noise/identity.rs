@@ -62,11 +62,7 @@ impl Identity {
         let static_key = PrivateKey::deserialize(leaf).map_err(SandboxError::bug)?;
         let middle = certificate(&root, INTERMEDIATE_SERIAL, 0, public_of(&intermediate)?)?;
         let end = certificate(&intermediate, LEAF_SERIAL, INTERMEDIATE_SERIAL, public_of(&static_key)?)?;
-        let chain = CertChain {
-            leaf: MessageField::some(end),
-            intermediate: MessageField::some(middle),
-            ..Default::default()
-        };
+        let chain = CertChain { leaf: MessageField::some(end), intermediate: MessageField::some(middle) };
         Ok(Self {
             static_private: *leaf,
             static_public: public_of(&static_key)?,
@@ -105,11 +101,10 @@ fn certificate(
         key: Some(key.to_vec()),
         not_before: Some(NOT_BEFORE),
         not_after: Some(NOT_AFTER),
-        ..Default::default()
     }
     .encode_to_vec();
     let signature = issuer.calculate_signature(&details, &mut rand::rng()).map_err(SandboxError::bug)?;
-    Ok(NoiseCertificate { details: Some(details), signature: Some(signature.to_vec()), ..Default::default() })
+    Ok(NoiseCertificate { details: Some(details), signature: Some(signature.to_vec()) })
 }
 
 fn public_of(key: &PrivateKey) -> Result<[u8; 32]> {

@@ -143,5 +143,153 @@ fn server_hello(ephemeral: &[u8; 32], sealed_static: Option<Vec<u8>>, chain: Vec
 
 fn key32(bytes: Option<&[u8]>) -> Result<[u8; 32], Refused> {
     let bytes = bytes.ok_or_else(|| Refused::because("a key is missing"))?;
-    <[u8; 32]>::try_from(bytes).map_err(|_| Refused::because("a key is not 32 bytes"))
+    <[u8; 32]>::try_from(bytes).map_err(|_cause| Refused::because("a key is not 32 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use whatsapp_rust::wacore::libsignal::protocol::PublicKey;
+    use whatsapp_rust::waproto::whatsapp::{CertChain, cert_chain::noise_certificate};
+
+    /// The initiator's half, as the Noise specification has it; `chain` is what it got to see.
+    struct Initiator {
+        noise: NoiseHandshake,
+        ephemeral: KeyPair,
+        key: KeyPair,
+    }
+
+    fn public(pair: &KeyPair) -> [u8; 32] {
+        key32(Some(pair.public_key.public_key_bytes())).unwrap()
+    }
+
+    fn hello(ephemeral: &KeyPair, zero_rtt: Option<(Vec<u8>, Vec<u8>)>) -> Vec<u8> {
+        let (sealed, payload) = zero_rtt.unzip();
+        HandshakeMessage {
+            client_hello: MessageField::some(handshake_message::ClientHello {
+                ephemeral: Some(public(ephemeral).to_vec()),
+                r#static: sealed,
+                payload,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+        .encode_to_vec()
+    }
+
+    impl Initiator {
+        fn new(pattern: &str) -> Self {
+            Self {
+                noise: NoiseHandshake::new(pattern, &WA_CONN_HEADER).unwrap(),
+                ephemeral: KeyPair::generate(&mut rand::rng()),
+                key: KeyPair::generate(&mut rand::rng()),
+            }
+        }
+
+        /// Reads an XX-shaped server hello; gives the finish and the chain.
+        fn xx(&mut self, server_hello: &[u8], payload: &[u8]) -> (Vec<u8>, [u8; 32], Vec<u8>) {
+            let hello = HandshakeMessage::decode_from_slice(server_hello).unwrap();
+            let hello = hello.server_hello.into_option().unwrap();
+            let theirs = key32(hello.ephemeral.as_deref()).unwrap();
+            self.noise.authenticate(&public(&self.ephemeral));
+            self.noise.authenticate(&theirs);
+            self.noise.mix_shared_secret(self.ephemeral.private_key.serialize(), &theirs).unwrap();
+            let server = key32(Some(&self.noise.decrypt(&hello.r#static.unwrap()).unwrap())).unwrap();
+            self.noise.mix_shared_secret(self.ephemeral.private_key.serialize(), &server).unwrap();
+            let chain = self.noise.decrypt(&hello.payload.unwrap()).unwrap();
+            let sealed = self.noise.encrypt(&public(&self.key)).unwrap();
+            self.noise.mix_shared_secret(self.key.private_key.serialize(), &theirs).unwrap();
+            let finish = handshake_message::ClientFinish {
+                r#static: Some(sealed),
+                payload: Some(self.noise.encrypt(payload).unwrap()),
+                ..Default::default()
+            };
+            let finish = HandshakeMessage { client_finish: MessageField::some(finish), ..Default::default() };
+            (finish.encode_to_vec(), server, chain)
+        }
+
+        fn says(self, text: &[u8]) -> Vec<u8> {
+            self.noise.finish().unwrap().0.encrypt_with_counter(0, text).unwrap()
+        }
+    }
+
+    fn identity() -> Identity {
+        Identity::load_or_create(None).unwrap()
+    }
+
+    /// What every verifying client checks.
+    fn verify(chain: &[u8], root: &[u8; 32], server: &[u8; 32]) {
+        let chain = CertChain::decode_from_slice(chain).unwrap();
+        let (leaf, middle) = (chain.leaf.into_option().unwrap(), chain.intermediate.into_option().unwrap());
+        let read = |bytes: &[u8]| noise_certificate::Details::decode_from_slice(bytes).unwrap();
+        let (leaf_is, middle_is) =
+            (read(leaf.details.as_ref().unwrap()), read(middle.details.as_ref().unwrap()));
+        let signed = |key: &[u8], what: &NoiseCertificateParts<'_>| {
+            let key = PublicKey::from_djb_public_key_bytes(key).unwrap();
+            assert!(key.verify_signature(what.0, what.1));
+        };
+        type NoiseCertificateParts<'a> = (&'a [u8], &'a [u8]);
+        signed(root, &(middle.details.as_ref().unwrap(), middle.signature.as_ref().unwrap()));
+        let middle_key = middle_is.key.clone().unwrap();
+        signed(&middle_key, &(leaf.details.as_ref().unwrap(), leaf.signature.as_ref().unwrap()));
+        assert_eq!(middle_is.issuer_serial, Some(0));
+        assert_eq!(leaf_is.issuer_serial, middle_is.serial);
+        assert_eq!(leaf_is.key.as_deref(), Some(server.as_slice()));
+        let now = crate::clock::now_secs();
+        assert!(leaf_is.not_before.unwrap() < now && now < leaf_is.not_after.unwrap());
+    }
+
+    fn hears(peer: &Peer, mut sealed: Vec<u8>) -> Vec<u8> {
+        peer.read.decrypt_in_place_with_counter(0, &mut sealed).unwrap();
+        sealed
+    }
+
+    #[test]
+    fn a_foreign_client_gets_in_by_xx_and_can_verify_the_chain() {
+        let identity = identity();
+        let mut client = Initiator::new(NOISE_PATTERN_XX);
+        let first = hello(&client.ephemeral, None);
+        let Answer::AwaitFinish { hello, pending, fallback: false } = answer(&identity, &first).unwrap()
+        else {
+            panic!("XX waits for the finish");
+        };
+        let (finish, server, chain) = client.xx(&hello, b"register");
+        assert_eq!(&server, identity.static_public());
+        verify(&chain, identity.root_public(), &server);
+        let peer = pending.finish(&finish).unwrap();
+        assert_eq!((peer.static_key, peer.payload.as_slice()), (public(&client.key), &b"register"[..]));
+        assert_eq!(hears(&peer, client.says(b"hello")), b"hello");
+    }
+
+    #[test]
+    fn a_hello_for_another_key_falls_back_and_still_gets_in() {
+        let identity = identity();
+        let mut client = Initiator::new(NOISE_PATTERN_XXFALLBACK);
+        let first = hello(&client.ephemeral, Some((vec![1; 48], vec![2; 32])));
+        let Answer::AwaitFinish { hello, pending, fallback: true } = answer(&identity, &first).unwrap()
+        else {
+            panic!("not sealed for us");
+        };
+        let (finish, server, chain) = client.xx(&hello, b"login");
+        verify(&chain, identity.root_public(), &server);
+        let peer = pending.finish(&finish).unwrap();
+        assert_eq!(hears(&peer, client.says(b"hello")), b"hello");
+    }
+
+    #[test]
+    fn a_broken_finish_and_a_broken_hello_get_nothing() {
+        let identity = identity();
+        let mut client = Initiator::new(NOISE_PATTERN_XX);
+        let first = hello(&client.ephemeral, None);
+        let Answer::AwaitFinish { hello, pending, .. } = answer(&identity, &first).unwrap() else {
+            panic!("XX waits for the finish");
+        };
+        let (mut finish, ..) = client.xx(&hello, b"register");
+        if let Some(last) = finish.last_mut() {
+            *last ^= 1;
+        }
+        assert!(pending.finish(&finish).is_err());
+        assert!(answer(&identity, b"").is_err());
+        assert!(answer(&identity, &first[..first.len() - 1]).is_err());
+    }
 }

@@ -1,5 +1,6 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -59,16 +60,14 @@ async fn each_entry_is_handled_once_and_in_order_and_sessions_run_in_parallel() 
     let sessions = sessions(50);
     let effects = Arc::new(Effects::default());
     let busy: Arc<Mutex<HashSet<SessionId>>> = Arc::default();
-    let most = Arc::new(Mutex::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
     let (seen, most_at_once) = (Arc::clone(&effects), Arc::clone(&most));
     let handler = Script(move |delivery: Delivery| {
         let (seen, busy, most) = (Arc::clone(&seen), Arc::clone(&busy), Arc::clone(&most_at_once));
         async move {
             assert!(busy.lock().unwrap().insert(delivery.session), "two deliveries of one session at once");
             let now = busy.lock().unwrap().len();
-            let mut most = most.lock().unwrap();
-            *most = now.max(*most);
-            drop(most);
+            most.fetch_max(now, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(1)).await;
             seen.note(&delivery);
             busy.lock().unwrap().remove(&delivery.session);
@@ -81,7 +80,7 @@ async fn each_entry_is_handled_once_and_in_order_and_sessions_run_in_parallel() 
     world.relays.wake(crate::actors::testing::SHARD);
     eventually("all handled", || effects.count() == 10_000).await;
     effects.assert_each_once_in_order(&sessions, 200);
-    assert_eq!(*most.lock().unwrap(), 8);
+    assert_eq!(most.load(Ordering::SeqCst), 8);
     eventually("the cursor follows", || world.store.cursor() == Position(10_000)).await;
     stopped(consumer).await;
     // Everything is acknowledged: nothing holds the stream back.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
 
 use super::handle::{Joined, Limits, Ticket};
 use crate::domain::error::{Error, Result};
@@ -48,11 +49,20 @@ pub(super) struct Fanout {
     position: Position,
     ring: VecDeque<Arc<Packet>>,
     seats: HashMap<u64, Seat>,
+    /// Clients whose buffer was full, and since when: they read what they have and join again, or are closed.
+    lapsed: HashMap<u64, (Arc<Ticket>, Instant)>,
+}
+
+/// What became of an event for one client.
+enum Given {
+    Yes,
+    Gone,
+    Full,
 }
 
 impl Fanout {
     pub(super) fn new(position: Position, limits: Limits) -> Self {
-        Self { limits, position, ring: VecDeque::new(), seats: HashMap::new() }
+        Self { limits, position, ring: VecDeque::new(), seats: HashMap::new(), lapsed: HashMap::new() }
     }
 
     pub(super) fn position(&self) -> Position {
@@ -69,6 +79,7 @@ impl Fanout {
 
     pub(super) fn leave(&mut self, client: u64) {
         self.seats.remove(&client);
+        self.lapsed.remove(&client);
     }
 
     /// Takes a client in, unless it is too far behind: then it reads the table and comes again.
@@ -80,7 +91,7 @@ impl Fanout {
     ) -> Joined {
         let after = after.unwrap_or(self.position);
         // A client leaves by its number; one that joins again takes its old place.
-        self.seats.remove(&ticket.id());
+        self.leave(ticket.id());
         let missed: Vec<_> = self.missed(after).filter(|packet| filter.wants(&packet.entry.event)).collect();
         let oldest = self.ring.front().map_or(self.position, |packet| Position(packet.position().0 - 1));
         // Half of the buffer stays free for what comes while the client reads this.
@@ -109,35 +120,51 @@ impl Fanout {
         }
         self.position = entry.position;
         let packet = Arc::new(Packet { entry, json: OnceLock::new() });
-        self.seats.retain(|_, seat| seat.give(&packet));
+        let lapsed = &mut self.lapsed;
+        self.seats.retain(|client, seat| match seat.give(&packet) {
+            Given::Yes => true,
+            Given::Gone => false,
+            Given::Full => {
+                lapsed.insert(*client, (Arc::clone(&seat.ticket), Instant::now()));
+                false
+            }
+        });
         if self.ring.len() >= self.limits.ring.max(1) {
             self.ring.pop_front();
         }
         self.ring.push_back(packet);
     }
 
+    /// Closes the clients that let their grace pass.
+    pub(super) fn close_idle(&mut self, now: Instant) {
+        let grace = self.limits.grace;
+        self.lapsed.retain(|_, (ticket, since)| {
+            let stays = now.duration_since(*since) < grace;
+            if !stays {
+                telemetry::hub_slow_client();
+                ticket.close("slow");
+            }
+            stays
+        });
+    }
+
     /// Closes every client.
     pub(super) fn close(&mut self, reason: &'static str) {
-        for (_, seat) in self.seats.drain() {
-            seat.ticket.close(reason);
-        }
+        let seats = self.seats.drain().map(|(_, seat)| seat.ticket);
+        let lapsed = self.lapsed.drain().map(|(_, (ticket, _))| ticket);
+        seats.chain(lapsed).for_each(|ticket| ticket.close(reason));
     }
 }
 
 impl Seat {
-    /// Whether the client stays.
-    fn give(&self, packet: &Arc<Packet>) -> bool {
+    fn give(&self, packet: &Arc<Packet>) -> Given {
         if packet.position() <= self.after || !self.filter.wants(&packet.entry.event) {
-            return true;
+            return Given::Yes;
         }
         match self.buffer.try_send(Arc::clone(packet)) {
-            Ok(()) => true,
-            Err(TrySendError::Closed(_)) => false,
-            Err(TrySendError::Full(_)) => {
-                telemetry::hub_slow_client();
-                self.ticket.close("slow");
-                false
-            }
+            Ok(()) => Given::Yes,
+            Err(TrySendError::Closed(_)) => Given::Gone,
+            Err(TrySendError::Full(_)) => Given::Full,
         }
     }
 }

@@ -20,15 +20,17 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub struct Limits {
     /// Clients at once.
     pub clients: usize,
-    /// Events a client may be behind its own reading before it is closed.
+    /// Events waiting for a client; when there are more it has to catch up from the ring or the table.
     pub buffer: usize,
+    /// How long a client whose buffer is full may read nothing before it is closed.
+    pub grace: Duration,
     /// Recent events kept for clients that come back.
     pub ring: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { clients: 4096, buffer: 256, ring: 4096 }
+        Self { clients: 4096, buffer: 256, grace: Duration::from_secs(5), ring: 4096 }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The hub of one shard: shows each event to the clients that want it, as it comes.
 //!
 //! Promises: a client gets every event it wants above its position, in order, once, or is closed with the position to
-//! resume from; nothing is dropped silently. A client that does not read is closed when its buffer is full and delays
-//! no other. An event's JSON is made once, however many clients get it. Losing the stream costs nothing: what it does
+//! resume from; nothing is dropped silently. A client whose buffer is full catches up at its own pace; one that then reads
+//! nothing for a while is closed. Neither delays any other. An event's JSON is made once, however many clients get it. Losing the stream costs nothing: what it does
 //! not hold any more is read from the table.
 //!
 //! A hub follows one shard (the embedded default has one). With several shards there is one hub each, and a client
@@ -38,7 +38,7 @@ pub(crate) use self::handle::{Joined, Ticket};
 const BATCH: usize = 512;
 
 /// How long a read waits for something new.
-const WAIT: Duration = Duration::from_secs(5);
+const WAIT: Duration = Duration::from_secs(1);
 
 /// The behaviour.
 pub struct HubActor;
@@ -188,6 +188,7 @@ impl State {
         let last = entries.last().map_or(fanout.position(), |entry| entry.position);
         telemetry::hub(self.args.hub.shard(), fanout.clients(), fanout.position(), last);
         entries.into_iter().for_each(|entry| fanout.show(entry));
+        fanout.close_idle(Instant::now());
     }
 
     fn read(&mut self, myself: &ActorRef<Msg>) {

@@ -113,11 +113,18 @@ async fn a_client_that_reads_nothing_is_closed_with_its_position_and_delays_nobo
         assert_eq!(next(&mut lively).await.unwrap().seq, seq);
         assert!(asked.elapsed() < Duration::from_millis(50), "{:?}", asked.elapsed());
     }
+    let mut burst = shown.open(EventFilter::default(), None).await.unwrap();
     // Also a reader that is stuck in a write hears of it.
     assert_eq!(tokio::time::timeout(SOON, alarm.raised()).await.unwrap(), "slow");
     let resume = next(&mut stuck).await.unwrap_err();
     assert_eq!(resume, (Position(3), "slow"));
     assert_eq!(next(&mut stuck).await.unwrap_err(), resume, "nothing follows the end");
+    // A burst far beyond the buffer closes nobody who reads.
+    shown.commit(&[session], 400);
+    for seq in 501..=900 {
+        assert_eq!(next(&mut burst).await.unwrap().seq, seq);
+        assert_eq!(next(&mut lively).await.unwrap().seq, seq);
+    }
     let mut again = shown.open(EventFilter::default(), Some(resume.0)).await.unwrap();
     for seq in 4..=500 {
         assert_eq!(next(&mut again).await.unwrap().seq, seq);

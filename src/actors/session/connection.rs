@@ -177,7 +177,7 @@ impl State {
         let stable = self.connection.connected_at.is_some_and(|since| since.elapsed() >= STABLE_AFTER);
         self.connection.tries = if stable { 0 } else { self.connection.tries.saturating_add(1) };
         self.connection.connected_at = None;
-        let delay = self.setup.reconnect.delay(self.connection.tries);
+        let delay = self.setup.reconnect.delay(self.connection.tries.saturating_sub(1));
         let generation = self.connection.generation;
         let at = tokio::time::Instant::now() + delay;
         self.connection.timer = Some(task::send_at(myself, at, move || Msg::Reopen(generation)));

@@ -7,10 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Speaks to one service with one key.
 #[derive(Clone)]
@@ -59,35 +63,51 @@ impl Client {
         Ok(body)
     }
 
-    /// Follows all events from the first one on.
+    /// Follows all events from the first one on; a closed WebSocket resumes where it stopped, as the contract says.
     pub(super) async fn follow(&self, show: bool) -> Result<Watcher> {
-        let url = format!("{}/ws/sessions?after=0", self.base.replacen("http", "ws", 1));
-        let mut request = url.into_client_request()?;
-        request.headers_mut().insert("authorization", format!("Bearer {}", self.key).parse()?);
-        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.context("WebSocket")?;
         let (changed, seen) = watch::channel(0);
         let log: Arc<Mutex<EventLog>> = Arc::default();
-        let mine = log.clone();
+        let (client, mine) = (self.clone(), log.clone());
+        let mut socket = client.socket(0).await?;
         let reader = async move {
-            while let Some(Ok(message)) = socket.next().await {
-                match message {
-                    Message::Text(text) => {
-                        let event: Value = serde_json::from_str(&text).unwrap_or_default();
-                        mine.lock().await.take(&event, show);
-                        changed.send_modify(|n| *n += 1);
-                    }
-                    Message::Ping(payload) => {
-                        if socket.send(Message::Pong(payload)).await.is_err() {
-                            break;
-                        }
-                    }
-                    Message::Close(_) => break,
-                    Message::Binary(_) | Message::Pong(_) | Message::Frame(_) => {}
+            loop {
+                read(&mut socket, &mine, &changed, show).await;
+                let after = mine.lock().await.position;
+                match client.socket(after).await {
+                    Ok(again) => socket = again,
+                    Err(_gone) => break,
                 }
             }
         };
-        let reader = super::background(reader);
-        Ok(Watcher { log, seen, _reader: reader })
+        Ok(Watcher { log, seen, _reader: super::background(reader) })
+    }
+
+    async fn socket(&self, after: i64) -> Result<Socket> {
+        let url = format!("{}/ws/sessions?after={after}", self.base.replacen("http", "ws", 1));
+        let mut request = url.into_client_request()?;
+        request.headers_mut().insert("authorization", format!("Bearer {}", self.key).parse()?);
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.context("WebSocket")?;
+        Ok(socket)
+    }
+}
+
+/// Takes events until the server closes.
+async fn read(socket: &mut Socket, log: &Mutex<EventLog>, changed: &watch::Sender<u64>, show: bool) {
+    while let Some(Ok(message)) = socket.next().await {
+        match message {
+            Message::Text(text) => {
+                let event: Value = serde_json::from_str(&text).unwrap_or_default();
+                log.lock().await.take(&event, show);
+                changed.send_modify(|n| *n += 1);
+            }
+            Message::Ping(payload) => {
+                if socket.send(Message::Pong(payload)).await.is_err() {
+                    return;
+                }
+            }
+            Message::Close(_) => return,
+            Message::Binary(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
     }
 }
 

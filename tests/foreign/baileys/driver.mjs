@@ -15,7 +15,7 @@ import makeWASocket, {
     DisconnectReason, WA_CERT_DETAILS, initAuthCreds, jidNormalizedUser, makeCacheableSignalKeyStore, proto
 } from 'baileys'
 
-const STATUS = { 1: 'pending', 2: 'sent', 3: 'delivered', 4: 'read', 5: 'played' }
+const STATUS = { '': 'delivered', inactive: 'delivered', sender: 'sent' }
 const LOG = process.env.DRIVER_LOG ?? 'silent'
 
 const say = (event, more = {}) => process.stdout.write(JSON.stringify({ event, ...more }) + '\n')
@@ -93,21 +93,22 @@ function connect() {
         }
     })
     socket.ev.on('messages.upsert', ({ messages, type }) => {
-        for (const { key, message, messageStubParameters, status } of messages) {
+        for (const { key, message, messageStubParameters } of messages) {
             say('message', {
                 id: key.id, chat: key.remoteJid, chatAlt: key.remoteJidAlt, participant: key.participant,
                 fromMe: key.fromMe, text: text(message), kind: type, stub: messageStubParameters?.[0]
             })
-            // A receipt that overtook our own message's event has been merged into it.
-            if (key.fromMe && status) say('receipt', { id: key.id, status: STATUS[status] })
         }
     })
     socket.ev.on('messaging-history.set', ({ chats, messages }) => {
         say('history', { chats: chats.length, messages: messages.length })
     })
-    socket.ev.on('messages.update', updates => {
-        for (const { key, update } of updates) {
-            if (update.status !== undefined) say('receipt', { id: key.id, status: STATUS[update.status] ?? `${update.status}` })
+    // Receipts as they arrive. Its `messages.update` merges them, and a late "sent" hides an earlier "delivered".
+    socket.ws.on('CB:receipt', ({ attrs, content }) => {
+        const items = Array.isArray(content) ? content.flatMap(list => list.content ?? []) : []
+        const status = STATUS[attrs.type ?? ''] ?? attrs.type
+        for (const id of [attrs.id, ...items.map(item => item.attrs?.id).filter(Boolean)]) {
+            say('receipt', { id, status, from: attrs.from })
         }
     })
 }

@@ -15,7 +15,7 @@ pub mod world;
 
 /// One test function per promise.
 macro_rules! store_suite {
-    ($open:path) => {
+    ($open:ident) => {
         store_suite! { @tests $open;
             accept {
                 a_message_is_accepted_with_its_command_chat_and_events
@@ -112,7 +112,7 @@ macro_rules! store_suite {
             }
         }
     };
-    (@tests $open:path; $($module:ident { $($name:ident)* })*) => {
+    (@tests $open:ident; $($module:ident { $($name:ident)* })*) => {
         $(mod $module {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

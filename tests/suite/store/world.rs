@@ -270,7 +270,7 @@ impl World {
         let arguments = ledger::Arguments {
             store: self.store.clone(),
             // Nobody listens: every wake is lost.
-            relays: Relays::new(1),
+            relays: Relays::new(4),
             consumers: Consumers::default(),
             ledgers: ledgers.clone(),
         };
