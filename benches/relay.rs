@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use recado::actors::consumer::Consumers;
 use recado::actors::ledger::{self, Ledger, Ledgers};
 use recado::actors::relay::{self, Relay, Relays};
 use recado::actors::supervisor::{self, Policy, Restart, leaf, leaf_known};
@@ -179,8 +180,12 @@ async fn drain(
     let started = Instant::now();
     let writer = {
         let (store, relays, ledgers) = (store.clone(), relays.clone(), ledgers.clone());
-        let make = move || (Ledger, ledger::Arguments { store: store.clone(), relays: relays.clone() });
-        leaf_known("ledger", "ledger", Restart::Permanent, make, move |actor| ledgers.attach(actor.clone()))
+        let known = ledgers.clone();
+        let make = move || {
+            let (store, relays, ledgers) = (store.clone(), relays.clone(), ledgers.clone());
+            (Ledger, ledger::Arguments { store, relays, consumers: Consumers::default(), ledgers })
+        };
+        leaf_known("ledger", "ledger", Restart::Permanent, make, move |actor| known.attach(actor.clone()))
     };
     let carrier = {
         let (store, stream) = (store.clone(), stream.clone());

@@ -94,6 +94,7 @@ pub(super) struct Reply {
     #[schema(format = Uuid, example = "0192f0c1-7b7a-7000-8000-000000000001")]
     session_id: String,
     /// What it says.
+    #[serde(deserialize_with = "super::input::object")]
     content: Content,
 }
 

@@ -3,6 +3,7 @@
 //! Promises: nothing unknown is ignored (a misspelt filter is refused, not dropped), and every refusal names the
 //! field.
 
+use std::fmt;
 use std::str::FromStr;
 
 use axum::body::Bytes;
@@ -11,7 +12,8 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::error::{Problem, Result};
@@ -91,6 +93,29 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 
 fn malformed(error: &serde_json::Error) -> Error {
     Error::invalid("body", "invalid_json", format!("is not JSON: {error}"))
+}
+
+/// Reads a JSON object; serde would take an array for a tagged union as well.
+pub(super) fn object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    struct Object<T>(std::marker::PhantomData<T>);
+
+    impl<'de, T: serde::Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(members))
+        }
+    }
+
+    deserializer.deserialize_map(Object(std::marker::PhantomData))
 }
 
 /// Names the field at fault. serde looks at a tagged union as a whole, so its path ends there; the member whose
@@ -176,8 +201,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
         match Query::<T>::try_from_uri(&parts.uri) {
             Ok(Query(params)) => Ok(Self(params)),
             Err(rejection) => {
-                let cause = std::error::Error::source(&rejection);
-                let cause = cause.and_then(|cause| cause.downcast_ref::<Unread>());
+                let first = std::error::Error::source(&rejection);
+                let mut causes = std::iter::successors(first, |cause| cause.source());
+                let cause = causes.find_map(|cause| cause.downcast_ref::<Unread>());
                 let (path, text) = cause.map_or_else(
                     || ("query".to_owned(), rejection.body_text()),
                     |cause| (cause.path().to_string(), cause.inner().to_string()),
@@ -220,6 +246,7 @@ mod tests {
     #[expect(dead_code, reason = "only its reading is tested")]
     struct Body {
         to: String,
+        #[serde(deserialize_with = "object")]
         content: Content,
         #[serde(default)]
         count: Option<u8>,
@@ -247,6 +274,7 @@ mod tests {
             (r#"{"to":"1","content":{"type":"img","text":"a"}}"#, "content.type", "unknown_variant"),
             (r#"{"to":"1","content":{"text":"a"}}"#, "content.type", "missing_field"),
             (r#"{"to":"1","content":7}"#, "content", "invalid_type"),
+            (r#"{"to":"1","content":["text","a",null]}"#, "content", "invalid_type"),
             (r#"{"to":1,"content":{"type":"text","text":"a"}}"#, "to", "invalid_type"),
             (r#"{"content":{"type":"text","text":"a"}}"#, "to", "missing_field"),
             (r#"{"to":"1","to":"2","content":{"type":"text","text":"a"}}"#, "to", "duplicate_field"),

@@ -29,6 +29,7 @@ pub(super) struct Outgoing {
     #[schema(example = "+15550100199")]
     to: String,
     /// What it says.
+    #[serde(deserialize_with = "super::input::object")]
     content: Content,
 }
 

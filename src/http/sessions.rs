@@ -33,7 +33,7 @@ pub(super) struct NewSession {
     #[schema(example = "support")]
     name: Option<String>,
     /// Which WhatsApp; the real one when absent.
-    #[serde(default = "real_whatsapp")]
+    #[serde(default = "real_whatsapp", deserialize_with = "super::input::object")]
     endpoint: Endpoint,
     /// Start it at once (the default), so that a QR code can be fetched.
     #[serde(default = "yes")]

@@ -163,9 +163,9 @@ async fn a_stopping_node_tells_where_to_resume() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_is_closed_and_loses_nothing() {
-    // More than the kernel's buffers take: about 5 MB.
-    let events = 8000;
-    let rig = rig(|config| Config { hub_buffer: 16, ..config }).await;
+    // About 11 MB, more than the kernel's buffers take.
+    let events = 24_000;
+    let rig = rig(|config| Config { hub_buffer: 16, session_queue: 100_000, ..config }).await;
     let mut socket = rig.follow("&after=0", Some(4096)).await;
     rig.queue(events).await;
     let deadline = Instant::now() + SOON;

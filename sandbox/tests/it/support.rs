@@ -16,7 +16,7 @@ use whatsapp_rust::wacore::store::traits::DeviceStore as _;
 use whatsapp_rust::wacore::store::{CachedNoiseCert, CachedServerCertChain, Device, InMemoryBackend};
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The chat path needs no HTTP.
 struct NoHttp;
@@ -28,11 +28,11 @@ impl HttpClient for NoHttp {
     }
 }
 
-pub async fn sandbox() -> Sandbox {
+pub(crate) async fn sandbox() -> Sandbox {
     Sandbox::start(SandboxConfig::default()).await.expect("a sandbox")
 }
 
-pub async fn within<T>(what: &str, run: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, run: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, run).await {
         Ok(value) => value,
         Err(_) => panic!("{what}: not within {PATIENCE:?}"),
@@ -40,7 +40,7 @@ pub async fn within<T>(what: &str, run: impl Future<Output = T>) -> T {
 }
 
 /// Waits until a question about the world is answered.
-pub async fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     within(what, async {
         let mut tick = tokio::time::interval(Duration::from_millis(5));
         loop {
@@ -53,14 +53,14 @@ pub async fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     .await
 }
 
-pub struct TestClient {
-    pub client: Arc<Client>,
+pub(crate) struct TestClient {
+    pub(crate) client: Arc<Client>,
     events: async_channel::Receiver<Arc<Event>>,
     runs: JoinSet<()>,
     backend: Arc<InMemoryBackend>,
 }
 
-pub async fn backend(pin: Option<[u8; 32]>) -> Arc<InMemoryBackend> {
+pub(crate) async fn backend(pin: Option<[u8; 32]>) -> Arc<InMemoryBackend> {
     let backend = Arc::new(InMemoryBackend::new());
     let mut device = Device::new();
     device.push_name = "a test".into();
@@ -74,7 +74,7 @@ pub async fn backend(pin: Option<[u8; 32]>) -> Arc<InMemoryBackend> {
 }
 
 impl TestClient {
-    pub async fn new(url: &str, backend: Arc<InMemoryBackend>) -> Self {
+    pub(crate) async fn new(url: &str, backend: Arc<InMemoryBackend>) -> Self {
         let pm = Arc::new(PersistenceManager::new(backend.clone()).await.unwrap());
         let client = Client::builder()
             .with_runtime(TokioRuntime)
@@ -95,17 +95,17 @@ impl TestClient {
     }
 
     /// A client that trusts this sandbox by pinned key.
-    pub async fn pinned(sandbox: &Sandbox) -> Self {
+    pub(crate) async fn pinned(sandbox: &Sandbox) -> Self {
         Self::new(&sandbox.ws_url(), backend(Some(sandbox.static_key())).await).await
     }
 
     /// A new client on what an old one stored.
-    pub async fn again(sandbox: &Sandbox, old: Self) -> Self {
+    pub(crate) async fn again(sandbox: &Sandbox, old: Self) -> Self {
         Self::new(&sandbox.ws_url(), Arc::clone(&old.backend)).await
     }
 
     /// Connects again and again, as a supervisor would.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let client = Arc::clone(&self.client);
         self.runs.spawn(async move {
             while !client.shutdown_signal().is_fired() {
@@ -117,13 +117,13 @@ impl TestClient {
     }
 
     /// The connection ends and nobody brings it back.
-    pub async fn hang_up(&mut self) {
+    pub(crate) async fn hang_up(&mut self) {
         self.runs.shutdown().await;
         within("hanging up", self.client.disconnect()).await;
     }
 
     /// The first event from now on that `pick` wants.
-    pub async fn event<T>(&self, what: &str, pick: impl Fn(&Event) -> Option<T>) -> T {
+    pub(crate) async fn event<T>(&self, what: &str, pick: impl Fn(&Event) -> Option<T>) -> T {
         within(what, async {
             loop {
                 let event = self.events.recv().await.expect("events");
@@ -135,7 +135,7 @@ impl TestClient {
         .await
     }
 
-    pub async fn qr(&self) -> String {
+    pub(crate) async fn qr(&self) -> String {
         self.event("a QR code", |e| match e {
             Event::PairingQrCode(qr) => Some(qr.code.clone()),
             _ => None,
@@ -143,16 +143,16 @@ impl TestClient {
         .await
     }
 
-    pub async fn connected(&self) {
+    pub(crate) async fn connected(&self) {
         self.event("connected", |e| matches!(e, Event::Connected(_)).then_some(())).await;
     }
 
     /// (id, text, from) of the next message.
-    pub async fn message(&self) -> (String, String, Jid) {
+    pub(crate) async fn message(&self) -> (String, String, Jid) {
         self.event("a message", first_text).await
     }
 
-    pub async fn send(&self, to: &str, id: &str, text: &str) {
+    pub(crate) async fn send(&self, to: &str, id: &str, text: &str) {
         let to: Jid = format!("{to}@s.whatsapp.net").parse().unwrap();
         let message = whatsapp_rust::waproto::whatsapp::Message {
             conversation: Some(text.into()),
@@ -164,7 +164,7 @@ impl TestClient {
     }
 }
 
-pub fn first_text(event: &Event) -> Option<(String, String, Jid)> {
+pub(crate) fn first_text(event: &Event) -> Option<(String, String, Jid)> {
     event.messages().find_map(|m| {
         let text = m.message.conversation.clone().or_else(|| m.message.extended_text_message.text.clone())?;
         Some((m.info.id.to_string(), text, m.info.source.sender.clone()))
@@ -172,7 +172,7 @@ pub fn first_text(event: &Event) -> Option<(String, String, Jid)> {
 }
 
 /// A client of its own account, linked and connected.
-pub async fn linked(sandbox: &Sandbox) -> (TestClient, Linked) {
+pub(crate) async fn linked(sandbox: &Sandbox) -> (TestClient, Linked) {
     let mut client = TestClient::pinned(sandbox).await;
     client.run();
     let qr = client.qr().await;
@@ -181,12 +181,12 @@ pub async fn linked(sandbox: &Sandbox) -> (TestClient, Linked) {
     (client, linked)
 }
 
-pub fn text(to: &str, text: &str) -> SendText {
+pub(crate) fn text(to: &str, text: &str) -> SendText {
     SendText { to: to.into(), text: text.into(), id: None, reply_to: None, count: None, per_second: None }
 }
 
 /// Waits until a phone has so many messages, and gives them.
-pub async fn inbox(sandbox: &Sandbox, phone: &str, total: usize) -> Vec<InboxMessage> {
+pub(crate) async fn inbox(sandbox: &Sandbox, phone: &str, total: usize) -> Vec<InboxMessage> {
     until("the phone's inbox", || {
         let page = sandbox.inbox(phone, 0, 10_000).unwrap();
         (page.messages.len() >= total).then_some(page.messages)

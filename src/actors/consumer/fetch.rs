@@ -1,7 +1,7 @@
 //! Getting the next entries of a group, without a gap, whatever the stream has lost or given to somebody else.
 //!
-//! Positions are gapless, so a hole shows: what the stream did not give is read from the table. This is right because
-//! a shard has one owner and thus a group one consumer; whoever else took an entry no longer owns the shard.
+//! Positions are gapless, so a hole shows: what the stream did not give is read from the table. Now and then the table is
+//! asked how far it is, so that a hole at the very end shows too. This is right because a shard has one owner and thus a group one consumer; whoever else took an entry no longer owns the shard.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,14 @@ impl Fetch {
             Err(error) => return Err(error),
         };
         let claimed = self.claim.is_some() && entries.len() < self.count;
-        Ok(Fetched { claimed, ..self.gapless(entries) })
+        let mut fetched = Fetched { claimed, ..self.gapless(entries) };
+        if claimed {
+            // What the stream will never hand out, say because it was acknowledged and the tables lost that it was
+            // handled, shows in the table alone.
+            let head = self.store.head(self.key.shard, self.key.log).await?.head;
+            fetched.known = fetched.known.max(head);
+        }
+        Ok(fetched)
     }
 
     /// What continues `seen`; what lies beyond a hole is left for the table.

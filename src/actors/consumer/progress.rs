@@ -13,9 +13,9 @@ use crate::domain::view::GroupState;
 pub(super) enum Admission {
     /// Deliver it.
     New,
-    /// It is on its way already.
+    /// It is on its way already, or handled and about to be stored.
     Open,
-    /// It was handled before: acknowledge it.
+    /// It is stored as handled: acknowledge it.
     Handled,
 }
 
@@ -28,6 +28,8 @@ pub(super) struct Progress {
     open: BTreeSet<Position>,
     /// Handled beyond the cursor, stored or not.
     handled: BTreeSet<Position>,
+    /// Of these, stored.
+    inbox: BTreeSet<Position>,
     /// Handled and not stored.
     unsaved: Vec<(Position, EventId)>,
 }
@@ -48,13 +50,17 @@ impl Save {
 
 impl Progress {
     pub(super) fn new(state: &GroupState) -> Self {
-        Self {
+        let inbox: BTreeSet<_> = state.inbox.iter().copied().filter(|at| *at > state.cursor).collect();
+        let mut progress = Self {
             cursor: state.cursor,
             seen: state.cursor,
             open: BTreeSet::new(),
-            handled: state.inbox.iter().copied().filter(|position| *position > state.cursor).collect(),
+            handled: inbox.clone(),
+            inbox,
             unsaved: Vec::new(),
-        }
+        };
+        progress.skip(state.cursor);
+        progress
     }
 
     pub(super) fn cursor(&self) -> Position {
@@ -70,16 +76,21 @@ impl Progress {
     }
 
     pub(super) fn admit(&mut self, position: Position) -> Admission {
-        self.seen = self.seen.max(position);
-        if position <= self.cursor || self.handled.contains(&position) {
+        self.skip(position);
+        if position <= self.cursor || self.inbox.contains(&position) {
             return Admission::Handled;
         }
-        if self.open.insert(position) { Admission::New } else { Admission::Open }
+        // What is handled and not stored yet must not be acknowledged yet: a crash would lose it.
+        let new = !self.handled.contains(&position) && self.open.insert(position);
+        if new { Admission::New } else { Admission::Open }
     }
 
-    /// Nothing up to here will come any more.
+    /// Nothing up to here will come any more, nor what follows it and is handled.
     pub(super) fn skip(&mut self, upto: Position) {
         self.seen = self.seen.max(upto);
+        while self.handled.contains(&self.seen.plus(1)) {
+            self.seen = self.seen.plus(1);
+        }
     }
 
     pub(super) fn settle(&mut self, position: Position, event: EventId) {
@@ -107,7 +118,10 @@ impl Progress {
 
     pub(super) fn saved(&mut self, save: &Save) {
         self.cursor = self.cursor.max(save.cursor);
-        self.handled = self.handled.split_off(&self.cursor.plus(1));
+        self.inbox.extend(save.handled.iter().map(|(position, _)| *position));
+        let above = self.cursor.plus(1);
+        self.inbox = self.inbox.split_off(&above);
+        self.handled = self.handled.split_off(&above);
     }
 
     pub(super) fn not_saved(&mut self, save: Save) {
@@ -145,11 +159,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_handled_and_not_stored_is_not_acknowledged_when_it_comes_again() {
+        let mut progress = Progress::new(&GroupState::default());
+        assert_eq!(progress.admit(Position(1)), Admission::New);
+        progress.settle(Position(1), EventId::new());
+        assert_eq!(progress.admit(Position(1)), Admission::Open);
+        let save = progress.save().unwrap();
+        assert_eq!(progress.admit(Position(1)), Admission::Open);
+        progress.saved(&save);
+        assert_eq!(progress.admit(Position(1)), Admission::Handled);
+    }
+
+    #[test]
+    fn a_cursor_that_stopped_below_its_inbox_goes_on() {
+        let inbox = vec![Position(2), Position(3), Position(5)];
+        let mut progress = Progress::new(&GroupState { cursor: Position(1), inbox, waiting: vec![] });
+        assert_eq!(progress.seen(), Position(3));
+        assert_eq!(progress.save().unwrap().cursor, Position(3));
+    }
+
+    #[test]
     fn a_restart_takes_the_inbox_for_handled() {
         let inbox = vec![Position(3), Position(5)];
         let mut progress = Progress::new(&GroupState { cursor: Position(1), inbox, waiting: vec![] });
         let admitted: Vec<Admission> = (2..=5).map(|position| progress.admit(Position(position))).collect();
         assert_eq!(admitted, [Admission::New, Admission::Handled, Admission::New, Admission::Handled]);
+        assert_eq!(progress.seen(), Position(5));
         progress.settle(Position(2), EventId::new());
         progress.settle(Position(4), EventId::new());
         assert_eq!(progress.save().unwrap().cursor, Position(5));

@@ -119,7 +119,19 @@ impl Run {
         let world = Arc::clone(&self.world);
         let what = format!("seed {seed}: everything is handled");
         let all = || Position::default().plus(world.store.count(Log::DomainEvents));
-        eventually(&what, || world.store.outbox() == 0 && world.store.cursor() == all()).await;
+        let settled = eventually(&what, || world.store.outbox() == 0 && world.store.cursor() == all());
+        if tokio::time::timeout(Duration::from_secs(500), settled).await.is_err() {
+            let (sender, answer) = ractor::concurrency::oneshot();
+            let asked = self.consumer.0.cast(consumer::Msg::Status(sender.into()));
+            let tail = world.stream.inner().tail(DOMAIN).await;
+            panic!(
+                "{what}: not so; head {}, unnumbered {}, stream {tail:?}, group {:?}, consumer {asked:?} {:?}",
+                all(),
+                world.store.outbox(),
+                world.store.standing(),
+                answer.await
+            );
+        }
         let all = world.store.numbered(Log::DomainEvents);
         let tail = world.stream.inner().tail(DOMAIN).await.unwrap();
         assert_eq!(tail, Position::default().plus(all.len()), "seed {seed}: the stream lacks entries");

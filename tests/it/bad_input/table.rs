@@ -128,7 +128,8 @@ fn messages() -> Vec<Case> {
     let address = (400, "invalid_address", "to");
     let to = |to: &str| format!(r#"{{"to":{to},"content":{{"type":"text","text":"hola"}}}}"#);
     let long = to(&format!("\"{}\"", "9".repeat(200)));
-    let deep = format!(r#"{{"to":"+15550100199","content":{}}}"#, "[".repeat(100_000));
+    let deep =
+        format!(r#"{{"to":"+15550100199","content":{{"type":"text","text":{}}}}}"#, "[".repeat(100_000));
     vec![
         plain("POST", SEND, (400, "missing_field", "to")),
         post(SEND, "{", json),
@@ -189,6 +190,7 @@ fn contents() -> Vec<Case> {
         post(SEND, r#"{"to":"+15550100199"}"#, (400, "missing_field", "content")),
         post(SEND, with("null"), (400, "invalid_type", "content")),
         post(SEND, with("\"hola\""), (400, "invalid_type", "content")),
+        post(SEND, with(r#"["text","hola",null]"#), (400, "invalid_type", "content")),
         post(SEND, with(r#"{"text":"hola"}"#), (400, "missing_field", "content.type")),
         post(SEND, with(r#"{"type":"telegram","text":"hola"}"#), (400, "unknown_variant", "content.type")),
         post(SEND, with(r#"{"type":"unsupported","kind":"poll"}"#), (400, "unknown_variant", "content.type")),

@@ -21,7 +21,10 @@ pub async fn a_session_starts_with_its_event_and_command(world: World) {
     world.write(Write::CreateSession(create.clone())).await.unwrap();
     let view = world.view(create.session).await;
     assert_eq!((view.state.as_str(), view.queued, view.name.as_deref()), ("created", 1, Some("ventas")));
-    assert_eq!((view.tenant_id, view.endpoint, view.created_at), (create.tenant, create.endpoint.clone(), create.at));
+    assert_eq!(
+        (view.tenant_id, view.endpoint, view.created_at),
+        (create.tenant, create.endpoint.clone(), create.at)
+    );
     assert_eq!(world.story(create.session).await, ["session.created"]);
     let wake = world.events(create.session, Log::SessionCommands).await.remove(0);
     assert_eq!((wake.kind.as_str(), wake.seq), ("session.start", 1));

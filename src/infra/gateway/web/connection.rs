@@ -13,7 +13,7 @@ use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore::store::commands::DeviceCommand;
 use whatsapp_rust::wacore::types::events::Subscription;
-use whatsapp_rust::{Client, RawNodeLease};
+use whatsapp_rust::{Client, RawNodeLease, Runtime};
 
 use super::Shared;
 use super::backend::Backend;
@@ -35,9 +35,10 @@ pub(super) struct Connection {
     shared: Arc<Shared>,
     backend: Arc<Backend>,
     dialler: Arc<Dialler>,
-    tasks: Arc<Tasks>,
+    pub(super) tasks: Arc<Tasks>,
     pub(super) client: Arc<Client>,
     pub(super) watcher: Arc<Watcher>,
+    ended: bool,
     _events: Subscription,
     _stanzas: RawNodeLease,
 }
@@ -83,7 +84,17 @@ impl Connection {
         watcher.attach(&client);
         let events = client.subscribe(Watcher::interest(), watcher.clone());
         let stanzas = client.acquire_raw_node_forwarding();
-        Ok(Self { shared, backend, dialler, tasks, client, watcher, _events: events, _stanzas: stanzas })
+        Ok(Self {
+            shared,
+            backend,
+            dialler,
+            tasks,
+            client,
+            watcher,
+            ended: false,
+            _events: events,
+            _stanzas: stanzas,
+        })
     }
 
     /// Connects and serves until it ends; holds its place at the login gate only as long as it logs in.
@@ -129,19 +140,16 @@ impl Connection {
         } else {
             disconnected.await;
         }
-        if let Err(error) = self.backend.settle().await {
-            tracing::debug!(%error, "rows that waited at the end of a connection were not stored");
+        if !matches!(timeout(limit, self.backend.settle()).await, Ok(Ok(()))) {
+            tracing::debug!("rows that waited at the end of a connection were not stored");
         }
         forced.unwrap_or_else(|| self.ending())
     }
 
-    /// Waits until nothing of it runs any more. Call it after the last other user of the client is gone.
-    pub(super) async fn finish(self, within: Duration) {
-        let Self { tasks, client, .. } = self;
-        drop(client);
-        if !tasks.idle(within).await {
-            tracing::debug!(tasks = tasks.alive(), "tasks of an ended connection still run");
-        }
+    /// Lets go of it after [`Connection::serve`]; its tasks end when the last user of the client is gone.
+    pub(super) fn finish(mut self) -> Arc<Tasks> {
+        self.ended = true;
+        self.tasks.clone()
     }
 
     /// Why the engine's loop returned.
@@ -162,9 +170,25 @@ impl Connection {
             (Dialled::Failed(step), None) => lost(step),
             (Dialled::No, None) => lost("connect_failed"),
             // The engine cut it itself, without a word: its own watch over a silent socket.
-            (Dialled::Open, None) if connected => lost("keepalive_timeout"),
+            (Dialled::Open, None) if self.watcher.has_heard() => lost("keepalive_timeout"),
             (Dialled::Open, None) => lost("handshake_failed"),
         }
+    }
+}
+
+impl Drop for Connection {
+    /// Whoever served it was killed: nobody may answer for this device any more.
+    fn drop(&mut self) {
+        if self.ended || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        self.watcher.mute();
+        let (client, limit) = (self.client.clone(), self.shared.config.timeouts.close);
+        self.tasks.spawn_detached(Box::pin(async move {
+            if timeout(limit, client.disconnect()).await.is_err() {
+                tracing::warn!("a connection that nobody serves did not end in time");
+            }
+        }));
     }
 }
 

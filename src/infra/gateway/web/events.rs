@@ -48,6 +48,10 @@ pub(super) struct Watcher {
     seen: Mutex<Seen>,
     changed: Notify,
     muted: AtomicBool,
+    /// Whether any stanza came: the handshake is done.
+    heard: AtomicBool,
+    /// Whether we asked to be unlinked.
+    leaving: AtomicBool,
 }
 
 impl Watcher {
@@ -58,6 +62,8 @@ impl Watcher {
             seen: Mutex::default(),
             changed: Notify::new(),
             muted: AtomicBool::new(false),
+            heard: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
         }
     }
 
@@ -103,12 +109,14 @@ impl Watcher {
         self.changed.notify_one();
     }
 
-    /// Takes back an [`Watcher::end`] that did not come to pass.
-    pub(super) fn unend(&self, end: &LinkEnd) {
-        let mut seen = self.look();
-        if seen.end.as_ref().is_some_and(|(known, _)| known == end) {
-            seen.end = None;
-        }
+    /// Whether the server has said anything yet.
+    pub(super) fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Acquire)
+    }
+
+    /// Being unlinked is what was asked for, or is not any more.
+    pub(super) fn expect_logout(&self, expected: bool) {
+        self.leaving.store(expected, Ordering::Release);
     }
 
     /// Tells the sink nothing any more.
@@ -164,6 +172,7 @@ impl Watcher {
     }
 
     fn stanza(&self, node: &NodeRef<'_>) {
+        self.heard.store(true, Ordering::Release);
         if node.tag.as_ref() != "stream:error" {
             return;
         }
@@ -197,7 +206,11 @@ impl EventHandler for Watcher {
             Event::PairPasskeyRequest(_) => self.tell(LinkEvent::PasskeyRequired),
             Event::Connected(_) => self.connected(),
             Event::Disconnected(how) => self.note(|seen| seen.dropped = Some(drop_reason(&how.reason))),
-            Event::LoggedOut(how) => self.end(LinkEnd::LoggedOut { reason: logout_reason(how) }),
+            Event::LoggedOut(how) => {
+                let requested = self.leaving.load(Ordering::Acquire);
+                let reason = if requested { "requested".to_owned() } else { logout_reason(how) };
+                self.end(LinkEnd::LoggedOut { reason });
+            }
             Event::StreamReplaced(_) => self.end(fatal("replaced")),
             Event::TemporaryBan(_) => self.end(fatal("banned")),
             Event::ClientOutdated(_) => self.end(fatal("client_outdated")),

@@ -15,6 +15,7 @@ use super::Shared;
 use super::backend::Backend;
 use super::connection::Connection;
 use super::events::Watcher;
+use super::tasks::Tasks;
 use super::transport::Route;
 use super::{send, trust};
 use crate::domain::address::{Address, Server};
@@ -45,6 +46,8 @@ pub(super) struct WebLink {
     pub(super) sink: Arc<dyn Sink>,
     live: Mutex<Option<Live>>,
     closing: watch::Sender<bool>,
+    /// Of the last connection: they end before the next one begins, even when nobody waited for it.
+    tasks: Mutex<Arc<Tasks>>,
     running: tokio::sync::Mutex<()>,
 }
 
@@ -57,6 +60,7 @@ impl WebLink {
             sink,
             live: Mutex::new(None),
             closing: watch::Sender::new(false),
+            tasks: Mutex::default(),
             running: tokio::sync::Mutex::new(()),
         }
     }
@@ -108,17 +112,25 @@ impl Link for WebLink {
             permit = self.shared.gate.clone().acquire_owned() => permit,
         };
         let Ok(permit) = permit else { return LinkEnd::Closed };
+        let last = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !last.idle(LAST_TASKS).await {
+            tracing::debug!(tasks = last.alive(), "tasks of the connection before still run");
+        }
         let connection = match Box::pin(self.connect(closing.clone())).await {
             Ok(connection) => connection,
             Err(error) => {
-                tracing::warn!(session = %self.backend.session(), %error, "a session's device is not to be had");
+                tracing::warn!(session = %self.backend.account().session, %error, "a session's device is not to be had");
                 return LinkEnd::Lost { reason: error.code.to_owned(), was_connected: false };
             }
         };
+        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = connection.tasks.clone();
         self.set_live(Some(Live { client: connection.client.clone(), watcher: connection.watcher.clone() }));
         let end = Box::pin(connection.serve(permit, closing)).await;
         self.set_live(None);
-        connection.finish(LAST_TASKS).await;
+        let tasks = connection.finish();
+        if !tasks.idle(LAST_TASKS).await {
+            tracing::debug!(tasks = tasks.alive(), "tasks of an ended connection still run");
+        }
         if *self.closing.borrow() { LinkEnd::Closed } else { end }
     }
 
@@ -156,21 +168,22 @@ impl Link for WebLink {
     async fn logout(&self) -> Result<()> {
         let Live { client, watcher } = self.live().ok_or_else(not_connected)?;
         let me: Jid = client.pn().filter(|pn| trust::is_linked(Some(pn))).ok_or_else(not_connected)?;
-        let requested = LinkEnd::LoggedOut { reason: "requested".to_owned() };
-        watcher.end(requested.clone());
+        watcher.expect_logout(true);
         match timeout(LOGOUT, client.execute(RemoveCompanionDeviceSpec::new(&me))).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {}
             // The server may close the stream before it answers: then it has done what was asked.
-            Ok(Err(_)) if watcher.seen().stream_error.is_some() => Ok(()),
+            Ok(Err(_)) if matches!(watcher.seen().end, Some((LinkEnd::LoggedOut { .. }, _))) => {}
             failed => {
-                watcher.unend(&requested);
-                let reason = failed.err().map_or("refused", |_late| "no answer in time");
-                Err(Error::unavailable(
+                watcher.expect_logout(false);
+                let reason = if failed.is_ok() { "refused" } else { "no answer in time" };
+                return Err(Error::unavailable(
                     "logout_failed",
-                    format!("WhatsApp did not unlink the device: {reason}"),
-                ))
+                    format!("the device is still linked: {reason}"),
+                ));
             }
         }
+        watcher.end(LinkEnd::LoggedOut { reason: "requested".to_owned() });
+        Ok(())
     }
 
     async fn close(&self, within: Duration) {

@@ -27,6 +27,8 @@ mod inbound;
 mod link;
 mod send;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod transport;
 pub mod trust;
 mod watchdog;

@@ -50,16 +50,17 @@ pub(super) struct Watchdog {
     timeouts: Timeouts,
     phase: Phase,
     since: Instant,
+    ending: bool,
 }
 
 impl Watchdog {
     pub(super) fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, phase: Phase::Connecting, since: Instant::now() }
+        Self { timeouts, phase: Phase::Connecting, since: Instant::now(), ending: false }
     }
 
     /// When to look again.
     pub(super) fn next_look(&self) -> Instant {
-        Instant::now() + if self.phase == Phase::Ready { SLOW } else { FAST }
+        Instant::now() + if self.phase == Phase::Ready && !self.ending { SLOW } else { FAST }
     }
 
     /// Whether the login gate may let the next one in.
@@ -69,6 +70,7 @@ impl Watchdog {
 
     /// Looks; answers why the connection must end, if it must.
     pub(super) fn look(&mut self, seen: &Seen, client: &Client, backend: &Backend) -> Option<LinkEnd> {
+        self.ending = seen.end.is_some();
         if let Some((end, known_since)) = &seen.end
             && known_since.elapsed() >= GRACE
         {

@@ -173,7 +173,7 @@ fn no_group() -> Error {
 
 /// How far `at` is above `base`; zero when it is not.
 fn offset(base: Position, at: Position) -> usize {
-    usize::try_from(at.0 - base.0).unwrap_or_default()
+    usize::try_from(at.0.saturating_sub(base.0)).unwrap_or_default()
 }
 
 fn weight(entry: &Entry) -> usize {

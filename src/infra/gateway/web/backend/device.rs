@@ -3,7 +3,6 @@
 //! What it promises: a sandbox's pinned key is put into the device when it is loaded and taken out before it is
 //! stored, so that no pin is ever at rest and none can reach a session of the real WhatsApp.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -34,13 +33,13 @@ impl DeviceStore for Backend {
             None => Zeroizing::new(encode(device)?),
         };
         let digest: [u8; 32] = Sha256::digest(&*plain).into();
-        let _turn = self.turn.lock().await;
-        if *self.stored_device.lock().unwrap_or_else(PoisonError::into_inner) == Some(digest) {
+        let mut stored = self.stored_device.lock().await;
+        if *stored == Some(digest) {
             return Ok(());
         }
         let sealed = self.vault.seal(CREDS, DEVICE, &plain).map_err(super::failed)?;
         self.persist(sealed).await?;
-        *self.stored_device.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+        *stored = Some(digest);
         Ok(())
     }
 

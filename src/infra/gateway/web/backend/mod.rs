@@ -12,8 +12,6 @@ mod lazy;
 mod msg_secret;
 mod protocol;
 mod signal;
-#[cfg(test)]
-mod tests;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -24,7 +22,6 @@ use whatsapp_rust::wacore::store::error::StoreError;
 
 use super::AuthWriter;
 use crate::domain::error::{Error, Kind};
-use crate::domain::ids::SessionId;
 use crate::domain::session::Endpoint;
 use crate::domain::time::now;
 use crate::domain::write::{AuthOp, AuthWrite};
@@ -50,8 +47,8 @@ pub(super) struct Backend {
     /// Makes read-modify-write atomic. Plain puts do not take it.
     turn: tokio::sync::Mutex<()>,
     lazy: Mutex<Lazy>,
-    /// SHA-256 of the device as last stored: an unchanged one is not stored again.
-    stored_device: Mutex<Option<[u8; 32]>>,
+    /// SHA-256 of the device as last stored: an unchanged one is not stored again. Held while it is stored.
+    stored_device: tokio::sync::Mutex<Option<[u8; 32]>>,
     sealed: AtomicBool,
     fenced: AtomicBool,
     newest_sent: AtomicI64,
@@ -83,7 +80,7 @@ impl Backend {
             vault,
             turn: tokio::sync::Mutex::new(()),
             lazy: Mutex::default(),
-            stored_device: Mutex::new(None),
+            stored_device: tokio::sync::Mutex::new(None),
             sealed: AtomicBool::new(false),
             fenced: AtomicBool::new(false),
             newest_sent: AtomicI64::new(started),
@@ -93,8 +90,8 @@ impl Backend {
     }
 
     /// Whose it is.
-    pub(super) fn session(&self) -> SessionId {
-        self.account.session
+    pub(super) fn account(&self) -> &Account {
+        &self.account
     }
 
     /// Lets nothing be written any more.
