@@ -219,7 +219,7 @@ pub async fn sessions_that_need_an_actor_are_listed(world: World) {
 }
 
 pub async fn sessions_whose_work_was_forgotten_are_found(world: World) {
-    let (fresh, old) = (later(-60_000), later(1));
+    let (fresh, old) = (later(-60_000), later(60_000));
     let (connected, resting, idle) = (world.session().await, world.session().await, world.session().await);
     for session in [connected, idle] {
         world.done(Write::Link(world.link(session, Connected, "x"))).await;
