@@ -1,6 +1,16 @@
 //! The stream's contract in memory, and what is the memory stream's own.
 
-#![allow(clippy::disallowed_methods, reason = "tests measure real time")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::or_fun_call,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a test fails by panicking, and its helpers are no tests to the linter"
+)]
 
 #[path = "suite/stream/mod.rs"]
 #[macro_use]

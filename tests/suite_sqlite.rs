@@ -1,8 +1,13 @@
 //! The store's contract on SQLite, and what is SQLite's own.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::or_fun_call,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
+    clippy::print_stdout,
     unreachable_pub,
     reason = "a test fails by panicking, and its helpers are no tests to the linter"
 )]

@@ -2,6 +2,8 @@
 //!
 //! Promises: one small step at a time, so that upkeep never holds up a write.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "any other answer of the ledger is a mistake of ours")]
+
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};

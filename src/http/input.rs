@@ -3,6 +3,8 @@
 //! Promises: nothing unknown is ignored (a misspelt filter is refused, not dropped), and every refusal names the
 //! field.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "kinds of a foreign enum that get the same answer")]
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -135,7 +137,7 @@ fn blame<T: DeserializeOwned>(body: &[u8], path: String, message: &str) -> Error
             serde_json::from_value::<T>(without)
                 .map_or_else(|error| plain(&error.to_string()) != complaint, |_| true)
         });
-        return refusal(at_fault.map_or(path.clone(), |member| join(&path, member)), complaint);
+        return refusal(at_fault.map_or_else(|| path.clone(), |member| join(&path, member)), complaint);
     }
     refusal(path, complaint)
 }
@@ -157,7 +159,7 @@ fn plain(message: &str) -> &str {
     message.rsplit_once(" at line ").map_or(message, |(text, _)| text)
 }
 
-/// The name in `missing field `x``.
+/// The name in a complaint such as: missing field x, with x in backticks.
 fn quoted<'a>(message: &'a str, what: &str) -> Option<&'a str> {
     message.strip_prefix(what)?.split('`').nth(1)
 }

@@ -108,6 +108,8 @@ async fn the_same_idempotency_key_sends_once_and_answers_the_same() {
         (0..20).map(|_| app.call_with("POST", &path, Some(body.clone()), &[("idempotency-key", "k1")]));
     let answers = futures_util::future::join_all(calls).await;
     assert!(answers.iter().all(|answer| answer.status == 202 && answer.body == answers[0].body));
+    let replayed = answers.iter().filter(|answer| answer.headers.contains_key("idempotent-replayed"));
+    assert_eq!(replayed.count(), 19);
     let other = json!({"to": bruno.phone, "content": {"type": "text", "text": "twice"}});
     let reused = app.call_with("POST", &path, Some(other), &[("idempotency-key", "k1")]).await;
     assert_eq!((reused.status, reused.body["code"].as_str()), (409, Some("idempotency_key_reused")));

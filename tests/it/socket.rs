@@ -111,7 +111,7 @@ async fn positions(socket: &mut Socket) -> (Vec<i64>, Seen) {
     loop {
         match next(socket).await {
             Seen::Json(event) => seen.extend(event["position"].as_i64()),
-            end => return (seen, end),
+            end @ (Seen::Closed(..) | Seen::Cut) => return (seen, end),
         }
     }
 }
@@ -168,9 +168,10 @@ async fn a_client_that_does_not_read_is_closed_and_loses_nothing() {
     let rig = rig(|config| Config { hub_buffer: 16, session_queue: 100_000, ..config }).await;
     let mut socket = rig.follow("&after=0", Some(4096)).await;
     rig.queue(events).await;
-    let deadline = Instant::now() + SOON;
-    while rig.metric("hub_slow_clients_total").await < 1.0 {
-        assert!(Instant::now() < deadline, "the slow client was not closed");
+    // Closed by the hub when its buffer is full for too long, or by the server when one write takes too long: which of
+    // the two comes first depends on how far the client had been caught up.
+    let deadline = Instant::now() + Duration::from_secs(25);
+    while rig.metric("hub_slow_clients_total").await < 1.0 && Instant::now() < deadline {
         sleep(Duration::from_millis(5)).await;
     }
     let (mut seen, end) = positions(&mut socket).await;

@@ -67,8 +67,10 @@ pub async fn figures(store: &dyn Store, shards: u16) -> Figures {
                     at = entry.position;
                     figures.duplicates += usize::from(!ids.insert(event.event_id));
                     let before = seqs.insert(event.session_id, event.seq);
-                    let follows =
-                        before.map_or(head.floor > Position(0) || event.seq == 1, |seq| event.seq == seq + 1);
+                    let follows = before.map_or_else(
+                        || head.floor > Position(0) || event.seq == 1,
+                        |seq| event.seq == seq + 1,
+                    );
                     figures.order_violations += usize::from(!follows);
                     note(&mut open, &event.kind, event.data["messageId"].as_str());
                 }

@@ -26,7 +26,10 @@ async fn a_text_reaches_the_other_client_both_phones_and_comes_back_as_receipts(
     let (id, body, _) = b.message().await;
     assert_eq!((id.as_str(), body.as_str()), ("HELLO1", "hello"));
     a.event("an ack", |e| match e {
-        Event::ServerAck(ack) if ack.id == "HELLO1" => Some(assert!(ack.error.is_none(), "{:?}", ack.error)),
+        Event::ServerAck(ack) if ack.id == "HELLO1" => {
+            assert!(ack.error.is_none(), "{:?}", ack.error);
+            Some(())
+        }
         _ => None,
     })
     .await;

@@ -92,7 +92,7 @@ impl State {
         let work = async move {
             let rows = store.log_after(key.shard, key.log, after, BATCH).await?;
             // Nothing there at all: even the entry looked for is gone.
-            let upto = rows.last().map_or(after.plus(1), |last| last.position);
+            let upto = rows.last().map_or_else(|| after.plus(1), |last| last.position);
             Ok((rows, upto))
         };
         let task = self.child(myself, work, move |outcome| News::Reloaded(session, flat(outcome)));

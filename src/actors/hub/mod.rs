@@ -185,7 +185,7 @@ impl State {
     fn show(&mut self, entries: Vec<Entry>) {
         self.failures = 0;
         let Some(fanout) = &mut self.fanout else { return };
-        let last = entries.last().map_or(fanout.position(), |entry| entry.position);
+        let last = entries.last().map_or_else(|| fanout.position(), |entry| entry.position);
         telemetry::hub(self.args.hub.shard(), fanout.clients(), fanout.position(), last);
         entries.into_iter().for_each(|entry| fanout.show(entry));
         fanout.close_idle(Instant::now());

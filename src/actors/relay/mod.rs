@@ -272,7 +272,7 @@ impl Relays {
             return;
         }
         let actor = slot.actor.load();
-        if !actor.as_ref().is_some_and(|actor| actor.cast(Msg::Wake).is_ok()) {
+        if actor.as_ref().is_none_or(|actor| actor.cast(Msg::Wake).is_err()) {
             // Nobody here: the next relay of this shard looks for itself when it starts.
             slot.woken.store(false, Ordering::Release);
         }

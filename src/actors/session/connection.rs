@@ -1,5 +1,10 @@
 //! The session's link: at most one, opened and closed in turn.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "acks and receipts are told apart first; the rest changes the state"
+)]
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -264,9 +269,9 @@ impl State {
 
     fn identify(&mut self, pn: Option<Address>, lid: Option<Address>, push_name: Option<String>) {
         if let Some(row) = &mut self.row {
-            row.pn = pn.or(row.pn.take());
-            row.lid = lid.or(row.lid.take());
-            row.push_name = push_name.or(row.push_name.take());
+            row.pn = pn.or_else(|| row.pn.take());
+            row.lid = lid.or_else(|| row.lid.take());
+            row.push_name = push_name.or_else(|| row.push_name.take());
         }
     }
 

@@ -1,5 +1,7 @@
 //! Sending: a few at a time, in order, until WhatsApp acknowledges or refuses.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "any other answer of the ledger is a mistake of ours")]
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;

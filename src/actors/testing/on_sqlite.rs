@@ -153,6 +153,7 @@ async fn on_sqlite_relays_that_die_are_late_or_stale_lose_and_repeat_nothing() {
     assert!(committed.elapsed() < relay::Settings::default().poll, "{:?}", committed.elapsed());
 }
 
+#[allow(clippy::too_many_lines, reason = "one story, told in order")]
 #[tokio::test]
 async fn on_sqlite_a_consumer_that_dies_repeats_nothing_recorded_and_buries_and_redrives() {
     let tables = Tables::new().await;

@@ -57,7 +57,7 @@ pub async fn run(args: &DemoArgs) -> Result<u8> {
         "  sandbox  {}   (a WhatsApp on this machine: real wire protocol, virtual phones)",
         sandbox.http_url()
     ));
-    let figures = scenes::play(&service.url(), &key, &sandbox, usize::from(args.sessions)).await?;
+    let figures = scenes::play(service.url(), &key, &sandbox, usize::from(args.sessions)).await?;
     let clean = figures.clean();
     table::figures(&figures.rows());
     if !args.exit {

@@ -38,6 +38,7 @@ pub enum Appended {
 
 /// The streams.
 #[async_trait]
+#[allow(clippy::too_many_arguments, reason = "a group read names stream, group, reader, size and wait")]
 pub trait Stream: Send + Sync + 'static {
     /// The last position; the starting point of an empty stream.
     async fn tail(&self, key: StreamKey) -> Result<Position>;

@@ -1,7 +1,7 @@
 //! Groups, their consumers, and what they hold back.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use tokio::time::Instant;
 
 use recado::domain::Kind;
 use recado::domain::ids::Position;

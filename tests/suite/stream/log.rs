@@ -1,6 +1,6 @@
 //! Appending and reading.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use recado::domain::event::Log;
 use recado::domain::ids::{Position, Shard};

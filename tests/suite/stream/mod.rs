@@ -2,7 +2,7 @@
 //! `open(entries).await` gives a fresh stream that holds at most so many entries per log.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use recado::domain::event::{Entry, Event, Log};
 use recado::domain::ids::{EventId, Position, SessionId, Shard, TenantId};
@@ -17,6 +17,7 @@ pub struct Fixture {
     /// The stream.
     pub stream: Arc<dyn Stream>,
     /// Dropped after the test.
+    #[allow(dead_code, reason = "held for its drop")]
     pub keep: Box<dyn std::any::Any + Send>,
 }
 
@@ -26,7 +27,6 @@ pub const SOON: Duration = Duration::from_secs(10);
 pub const START: Position = Position(0);
 
 pub fn entry(position: Position) -> Entry {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let event = Event {
         event_id: EventId::new(),
         kind: "message.received".into(),
@@ -35,7 +35,7 @@ pub fn entry(position: Position) -> Entry {
         session_id: SessionId::new(),
         seq: position.0,
         position,
-        occurred_at: Timestamp(i64::try_from(since.as_millis()).unwrap()),
+        occurred_at: recado::domain::now(),
         data: serde_json::json!({ "text": "ação ✓", "n": position.0 }),
     };
     Entry { position, event: Arc::new(event) }

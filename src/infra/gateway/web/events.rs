@@ -3,6 +3,11 @@
 //! What it promises: the first reason to end is kept; nothing here waits; and after [`Watcher::mute`] the sink hears
 //! nothing more.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the engine's enums grow; what we do not know is passed over on purpose"
+)]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -105,7 +110,7 @@ impl Watcher {
 
     /// Ends the connection, unless it has ended already.
     pub(super) fn end(&self, end: LinkEnd) {
-        self.look().end.get_or_insert((end, Instant::now()));
+        self.look().end.get_or_insert_with(|| (end, Instant::now()));
         self.changed.notify_one();
     }
 

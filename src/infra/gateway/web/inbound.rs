@@ -1,5 +1,10 @@
 //! From the engine's messages to ours.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the engine's enums grow; what we do not know is passed over on purpose"
+)]
+
 use whatsapp_rust::Jid;
 use whatsapp_rust::wacore::proto_helpers::MessageExt;
 use whatsapp_rust::wacore::types::events::InboundMessage as Engine;

@@ -1,5 +1,10 @@
 //! Handing a message to the wire, and what a failure means.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the engine's enums grow; what we do not know is passed over on purpose"
+)]
+
 use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::waproto::whatsapp::message::ExtendedTextMessage;
 use whatsapp_rust::waproto::whatsapp::{ContextInfo, Message};

@@ -1,6 +1,8 @@
 //! Statements over many rows: each is prepared once per power of two, so that a batch of any size is a handful of
 //! calls and nothing is parsed twice.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "kinds of a foreign enum that get the same answer")]
+
 use std::sync::{Arc, OnceLock};
 
 use sqlx::error::BoxDynError;

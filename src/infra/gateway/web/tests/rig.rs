@@ -1,5 +1,10 @@
 //! A gateway over SQLite, sandboxes, and sinks that remember.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the engine's enums grow; what we do not know is passed over on purpose"
+)]
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;

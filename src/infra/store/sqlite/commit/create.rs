@@ -75,6 +75,7 @@ async fn judge(
     live: &mut HashMap<TenantId, i64>,
 ) -> Result<Result<()>> {
     let tenant = create.tenant;
+    #[allow(clippy::map_entry, reason = "the count is awaited between look and insert")]
     if !live.contains_key(&tenant) {
         let counted = row(&mut *tx.conn, LIVE, |cells| {
             cells.id(tenant.0);

@@ -29,7 +29,7 @@ pub(super) static MARK_TAKEN: Bulk = Bulk::new(
 pub(super) static MARK_SENDING: Bulk = Bulk::new(
     "update session_messages set state = 1, updated_at = v.column2 from (values ",
     2,
-    ") v where session_messages.id = v.column1 and state = 0",
+    ") v where session_messages.id = v.column1 and likely(state = 0)",
 );
 pub(super) static UNFINISHED: Bulk = Bulk::new(
     "select c.session_id, c.id from (values ",
