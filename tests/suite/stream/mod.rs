@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use recado::domain::event::{Entry, Event, Log};
 use recado::domain::ids::{EventId, Position, SessionId, Shard, TenantId};
-use recado::domain::time::Timestamp;
 use recado::infra::stream::{Appended, Stream, StreamKey};
 
 pub mod groups;

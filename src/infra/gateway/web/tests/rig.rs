@@ -243,7 +243,9 @@ impl Running {
     pub(super) fn phone(&self) -> String {
         let heard = self.ears.heard();
         let paired = heard.events.iter().rev().find_map(|event| match event {
-            LinkEvent::Connected { pn: Some(pn), .. } => Some(pn.user().to_owned()),
+            LinkEvent::Connected { pn: Some(pn), .. } | LinkEvent::Paired { pn, .. } => {
+                Some(pn.user().to_owned())
+            }
             _ => None,
         });
         paired.expect("connected with a number")
