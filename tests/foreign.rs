@@ -17,7 +17,6 @@ mod app;
 #[path = "foreign/baileys.rs"]
 mod baileys;
 #[path = "suite/invariants.rs"]
-#[allow(dead_code, reason = "the other tests use the rest of it")]
 mod invariants;
 
 use recado_sandbox::{Linked, Sandbox, SandboxConfig, ScanQr, SendText};

@@ -1,7 +1,4 @@
 //! The gateway against the sandbox and the tables, as a session would use it.
 
 mod backend;
-mod life;
-mod messages;
 mod rig;
-mod trust;
