@@ -42,7 +42,7 @@ pub struct Config {
     pub login_gate: usize,
     /// Sessions of a tenant.
     pub max_sessions: u32,
-    /// Events a client may be behind before it is closed.
+    /// Events kept ready for a client before it has to read from the tables.
     pub hub_buffer: usize,
     /// HTTP connections at once.
     pub connections: usize,

@@ -57,7 +57,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "RECADO_HUB_BUFFER",
         "256",
-        "Events a WebSocket client may be behind before it is closed and has to resume",
+        "Events kept ready for a WebSocket client; one that is further behind reads from the tables, at its own pace",
     ),
     variable("RECADO_MAX_CONNECTIONS", "4096", "HTTP connections served at the same time"),
     variable(

@@ -97,7 +97,7 @@ pub(super) fn png(text: &str) -> Result<Vec<u8>> {
         for first in (0..side).step_by(8) {
             let byte = (0..8).fold(0_u8, |byte, bit| {
                 let light = first + bit < side && !dark(first + bit, y);
-                byte << 1 | u8::from(light)
+                (byte << 1) | u8::from(light)
             });
             rows.push(byte);
         }

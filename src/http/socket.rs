@@ -25,6 +25,7 @@ use super::input::Params;
 use super::server::told;
 use crate::actors::subscription::{Frame, Subscription};
 use crate::domain::ids::Position;
+use crate::telemetry;
 
 /// How often a quiet client is asked whether it is there.
 const PING: Duration = Duration::from_secs(20);
@@ -32,7 +33,8 @@ const PING: Duration = Duration::from_secs(20);
 /// How long a client may say nothing, pongs included.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long one write may take; far beyond what the hub's own limit allows.
+/// How long one write may take. The hub closes a client that leaves its full buffer alone; one that is catching up from
+/// the table has no buffer to fill, and only this ends it.
 const WRITE: Duration = Duration::from_secs(15);
 
 /// How long the close frame may take.
@@ -250,6 +252,9 @@ fn sent<E>(written: Result<Result<(), E>, tokio::time::error::Elapsed>, after: P
     match written {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(End::Gone),
-        Err(_late) => Err(End::Told("slow", after)),
+        Err(_late) => {
+            telemetry::hub_slow_client();
+            Err(End::Told("slow", after))
+        }
     }
 }
