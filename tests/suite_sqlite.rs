@@ -86,7 +86,7 @@ async fn a_commit_abandoned_anywhere_leaves_all_or_nothing_and_the_next_one_work
     for steps in 0..40 {
         let accept = world.message(session, "hola");
         let batch = [recado::domain::write::Write::Accept(accept.clone())];
-        let mut commit = Box::pin(world.store.commit(&batch));
+        let mut commit = Box::pin(world.store.commit(batch.into()));
         let mut finished = false;
         for _ in 0..steps {
             if let Poll::Ready(answers) = poll!(&mut commit) {

@@ -1,5 +1,6 @@
 -- Every table that holds anything of a tenant carries tenant_id. Ids are 16-byte UUIDs (v7: they sort by time),
 -- moments are milliseconds since 1970, logs are 0 = domain-events and 1 = session-commands.
+-- What a commit costs is the pages it touches. So there is no index by session where a look at one session's rows will do.
 -- Hot tables declare no foreign keys: sessions are never deleted (deleted_at), and one writer checks before it writes.
 
 create table tenants (
@@ -38,7 +39,7 @@ create table sessions (
     deleted_at        integer
 ) strict, without rowid;
 create unique index sessions_by_name on sessions (tenant_id, name) where deleted_at is null and name is not null;
-create index sessions_by_tenant on sessions (tenant_id, id) where deleted_at is null;
+create index sessions_by_tenant on sessions (tenant_id, id);
 create index sessions_by_shard on sessions (shard, id) where deleted_at is null;
 
 create table session_transitions (
@@ -98,7 +99,6 @@ create table session_chats (
     last_message_at  integer not null
 ) strict;
 create index session_chats_by_tenant on session_chats (tenant_id, last_message_at, id);
-create index session_chats_by_session on session_chats (session_id, last_message_at, id);
 
 create table session_chat_aliases (
     session_id  blob not null,
@@ -107,7 +107,6 @@ create table session_chat_aliases (
     tenant_id   blob not null,
     primary key (session_id, address)
 ) strict, without rowid;
-create index session_chat_aliases_by_address on session_chat_aliases (tenant_id, address, session_id, chat_id);
 
 -- state is the rank: 0 queued, 1 sending, 2 sent, 3 delivered, 4 read, 5 played, 9 failed.
 -- peer is the recipient of what went out, the sender of what came in; author tells apart who wrote in a group.
@@ -129,10 +128,13 @@ create table session_messages (
     timestamp   integer not null,
     updated_at  integer not null
 ) strict, without rowid;
-create unique index session_messages_once on session_messages (session_id, wa_id, chat_id, direction, author);
+-- What waits to be sent is not in it: no news of it can come, and an accepted message touches a page less.
+create unique index session_messages_once on session_messages (session_id, wa_id, chat_id, direction, author)
+    where state > 0;
 create index session_messages_by_chat on session_messages (chat_id, timestamp, id);
 
--- id is the order of commits: one writer inserts.
+-- id is the order of commits: one writer inserts, and counts seq per session in the same transaction. An index that proves
+-- it again would be the dearest part of a commit: it scatters over as many pages as there are sessions.
 create table events (
     id           integer primary key not null,
     event_id     blob not null,
@@ -149,7 +151,6 @@ create table events (
 ) strict;
 create index events_unstamped on events (shard, log) where position is null;
 create unique index events_by_position on events (shard, log, position) where position is not null;
-create unique index events_by_session on events (session_id, log, seq);
 
 create table relays (
     shard  integer not null,

@@ -105,7 +105,7 @@ impl State {
         if self.writes.is_empty() {
             return;
         }
-        let writes = std::mem::take(&mut self.writes);
+        let writes: Arc<[Write]> = std::mem::take(&mut self.writes).into();
         let replies = std::mem::take(&mut self.replies);
         let started = tokio::time::Instant::now();
         let answers = commit(&*self.store, &writes).await;
@@ -128,8 +128,8 @@ impl State {
 }
 
 /// Commits a batch; if the transaction fails as a whole, replays it one by one so that one bad write fails alone.
-async fn commit(store: &dyn Store, writes: &[Write]) -> Answers {
-    let failure = match store.commit(writes).await {
+async fn commit(store: &dyn Store, writes: &Arc<[Write]>) -> Answers {
+    let failure = match store.commit(writes.clone()).await {
         Ok(answers) => return answers,
         Err(error) => error,
     };
@@ -138,8 +138,8 @@ async fn commit(store: &dyn Store, writes: &[Write]) -> Answers {
     }
     tracing::warn!(error = %failure, writes = writes.len(), "a batch failed and is replayed write by write");
     let mut answers = Vec::with_capacity(writes.len());
-    for write in writes {
-        let answer = store.commit(std::slice::from_ref(write)).await;
+    for write in writes.iter() {
+        let answer = store.commit(Arc::new([write.clone()])).await;
         answers.push(
             answer.and_then(|mut one| {
                 one.pop().unwrap_or_else(|| Err(Error::bug("a write without an answer")))

@@ -237,7 +237,7 @@ fn absent<T>() -> Result<T> {
 
 #[async_trait]
 impl Store for Model {
-    async fn commit(&self, batch: &[Write]) -> Result<Answers> {
+    async fn commit(&self, batch: Arc<[Write]>) -> Result<Answers> {
         let work = async {
             // What a commit costs on a disk.
             tokio::time::sleep(std::time::Duration::from_micros(500)).await;

@@ -10,6 +10,8 @@
 
 pub mod sqlite;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::domain::error::Result;
@@ -29,7 +31,7 @@ pub type Answers = Vec<Result<Outcome>>;
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Applies a batch in one transaction.
-    async fn commit(&self, batch: &[Write]) -> Result<Answers>;
+    async fn commit(&self, batch: Arc<[Write]>) -> Result<Answers>;
 
     /// The key with this SHA-256.
     async fn key(&self, hash: &[u8; 32]) -> Result<Option<KeyView>>;

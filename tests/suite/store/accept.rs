@@ -80,7 +80,7 @@ pub async fn an_idempotency_key_used_twice_in_one_batch_makes_one_message(world:
             Write::Accept(accept)
         })
         .collect();
-    let answers = world.store.commit(&batch).await.unwrap();
+    let answers = world.store.commit(batch.into()).await.unwrap();
     let response = |n: usize| match &answers[n] {
         Ok(Outcome::Accepted { response, replayed }) => (response.clone(), *replayed),
         other => panic!("{other:?}"),
@@ -132,7 +132,7 @@ pub async fn a_command_accepted_twice_is_one_command(world: World) {
     let accept = world.command(session, CommandType::Start);
     world.accept(&accept).await.unwrap();
     let batch = [Write::Accept(accept.clone()), Write::Accept(accept.clone())];
-    for answer in world.store.commit(&batch).await.unwrap() {
+    for answer in world.store.commit(batch.into()).await.unwrap() {
         assert!(matches!(answer.unwrap(), Outcome::Accepted { replayed: true, .. }));
     }
     assert_eq!(world.view(session).await.queued, 1);
@@ -149,7 +149,7 @@ pub async fn a_full_queue_is_busy_and_free_again(world: World) {
             Write::Accept(accept)
         })
         .collect();
-    let answers = world.store.commit(&batch).await.unwrap();
+    let answers = world.store.commit(batch.into()).await.unwrap();
     let codes: Vec<_> = answers.iter().map(code).collect();
     assert_eq!(codes, ["", "", "", "session_queue_full", "session_queue_full"]);
     assert_eq!(answers[4].as_ref().unwrap_err().kind, Kind::Busy);
@@ -172,7 +172,7 @@ pub async fn one_bad_write_in_a_batch_fails_alone(world: World) {
         Write::Accept(foreign),
         Write::Stamp(recado::domain::ids::Fence { epoch: recado::domain::ids::Epoch(99), ..world.fence }, 10),
     ];
-    let answers = world.store.commit(&batch).await.unwrap();
+    let answers = world.store.commit(batch.into()).await.unwrap();
     let codes: Vec<_> = answers.iter().map(code).collect();
     assert_eq!(codes, ["session_not_found", "", "session_not_found", "fenced"]);
     assert_eq!(world.view(session).await.queued, 1);
@@ -245,7 +245,7 @@ pub async fn any_batch_size_is_written_whole(world: World) {
     let mut total = 0;
     for size in [1, 2, 3, 7, 63, 64, 65, 200, 300] {
         let batch: Vec<_> = (0..size).map(|_| Write::Accept(world.message(session, "hola"))).collect();
-        let answers = world.store.commit(&batch).await.unwrap();
+        let answers = world.store.commit(batch.into()).await.unwrap();
         assert!(answers.iter().all(Result::is_ok));
         total += size;
     }

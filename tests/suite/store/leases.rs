@@ -107,8 +107,9 @@ async fn nothing_changes(world: &World, fence: Fence) {
         let refusal = world.write(write.clone()).await.unwrap_err();
         assert_eq!(refusal.kind, Kind::Fenced, "{write:?}");
     }
-    let answers = world.store.commit(&writes).await.unwrap();
-    assert_eq!(answers.iter().filter(|answer| code(answer) == "fenced").count(), writes.len());
+    let count = writes.len();
+    let answers = world.store.commit(writes.into()).await.unwrap();
+    assert_eq!(answers.iter().filter(|answer| code(answer) == "fenced").count(), count);
     assert_eq!((world.view(session).await, world.story(session).await), before);
     assert!(world.store.creds(session).await.unwrap().is_none());
     let group = world.store.group(world.fence.shard, Log::DomainEvents, "webhooks").await.unwrap();
@@ -157,7 +158,7 @@ pub async fn a_stale_relay_stamps_nothing(world: World) {
     for _ in 0..20 {
         let batch = [Write::Stamp(stale, 3), Write::Stamp(fresh, 3), Write::Stamp(stale, 3)];
         for (answer, fence) in
-            world.store.commit(&batch).await.unwrap().into_iter().zip([stale, fresh, stale])
+            world.store.commit(batch.into()).await.unwrap().into_iter().zip([stale, fresh, stale])
         {
             match answer {
                 Ok(Outcome::Stamped { stamped, .. }) if fence == fresh => by_fresh += stamped,

@@ -37,7 +37,7 @@ pub async fn a_session_name_is_taken_once_per_tenant(world: World) {
     let named = |tenant| CreateSession { name: Some("ventas".to_owned()), tenant, ..world.create() };
     let first = named(world.tenant);
     let batch = [Write::CreateSession(first.clone()), Write::CreateSession(named(world.tenant))];
-    let answers = world.store.commit(&batch).await.unwrap();
+    let answers = world.store.commit(batch.into()).await.unwrap();
     assert_eq!((code(&answers[0]), code(&answers[1])), ("", "session_name_taken"));
     assert_eq!(answers[1].as_ref().unwrap_err().kind, Kind::Conflict);
     let other = recado::domain::ids::TenantId(uuid::Uuid::now_v7());
@@ -48,7 +48,7 @@ pub async fn a_session_name_is_taken_once_per_tenant(world: World) {
 
 pub async fn no_more_sessions_than_allowed(world: World) {
     let limited = || Write::CreateSession(CreateSession { limit: 2, ..world.create() });
-    let answers = world.store.commit(&[limited(), limited(), limited()]).await.unwrap();
+    let answers = world.store.commit([limited(), limited(), limited()].into()).await.unwrap();
     assert_eq!(answers.iter().map(code).collect::<Vec<_>>(), ["", "", "session_limit"]);
     assert_eq!(code(&world.write(limited()).await), "session_limit");
 }
@@ -112,7 +112,7 @@ pub async fn the_last_fifty_transitions_are_kept(world: World) {
     for n in 0..35 {
         let there = world.link(session, Connected, &format!("up {n}"));
         let gone = world.link(session, Reconnecting, &format!("down {n}"));
-        world.store.commit(&[Write::Link(there), Write::Link(gone)]).await.unwrap();
+        world.store.commit([Write::Link(there), Write::Link(gone)].into()).await.unwrap();
     }
     let timeline = world.store.timeline(world.tenant, session).await.unwrap();
     assert_eq!(timeline.len(), 50);
@@ -175,7 +175,7 @@ pub async fn a_deleted_session_ends_everything_of_it(world: World) {
     // What was accepted in the same moment ends too.
     let last = world.message(session, "too late");
     let batch = [delete.clone(), Write::Accept(last.clone())];
-    assert!(world.store.commit(&batch).await.unwrap().iter().all(Result::is_ok));
+    assert!(world.store.commit(batch.into()).await.unwrap().iter().all(Result::is_ok));
     world.done(delete).await;
 
     assert!(world.store.owned_session(session).await.unwrap().is_none());

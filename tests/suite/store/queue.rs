@@ -34,7 +34,7 @@ pub async fn two_takes_in_one_batch_share_nothing(world: World) {
         world.accepted(session, 3).await;
     }
     let takes = [world.taking(one, 2), world.taking(one, 2), world.taking(two, 5)];
-    let answers = world.store.commit(&takes.map(Write::Take)).await.unwrap();
+    let answers = world.store.commit(takes.map(Write::Take).into()).await.unwrap();
     let counts: Vec<_> = answers
         .into_iter()
         .map(|answer| match answer.unwrap() {

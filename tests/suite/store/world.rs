@@ -62,7 +62,7 @@ impl World {
 
     /// One write, one transaction.
     pub async fn write(&self, write: Write) -> Result<Outcome> {
-        let mut answers = self.store.commit(&[write]).await?;
+        let mut answers = self.store.commit([write].into()).await?;
         assert_eq!(answers.len(), 1);
         answers.pop().unwrap()
     }

@@ -1,40 +1,39 @@
 //! SQLite behind the [`Store`] port: the embedded default.
 //!
 //! Promises what the port promises, and: a committed write survives a power cut (WAL with `synchronous=FULL`); one data
-//! file is open once; a failed or abandoned commit leaves nothing behind, because its connection is thrown away with it.
+//! file is open once; a failed commit leaves nothing behind.
 //!
-//! One connection writes, a few read. A batch is taken apart by kind and written with statements over many rows, in
-//! [`commit`].
+//! One connection writes, on a thread of its own ([`writer`]); a few read. A batch is taken apart by kind, and each kind is
+//! read, judged and written as a whole, in [`commit`].
 
 mod commit;
 mod migrations;
 mod read;
 mod sql;
+mod statement;
+mod writer;
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection};
-use std::sync::PoisonError;
-use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Answers, Store};
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
-use crate::domain::time::{Timestamp, now};
+use crate::domain::time::Timestamp;
 use crate::domain::view::{
     ChatView, DeadLetterView, EventFilter, GroupState, KeyView, LogHead, MessageView, Page, PageRequest,
     Redriving, SessionView, Transition,
 };
 use crate::domain::write::Write;
 use sql::failed;
+use writer::Writer;
 
 /// How many queries run at a time.
 const READERS: u32 = 4;
@@ -47,12 +46,10 @@ const READER_WAIT: Duration = Duration::from_secs(5);
 
 /// The tables in one SQLite file.
 pub struct SqliteStore {
-    /// `None` between a failed commit and the next one, which opens a new connection.
-    writer: Mutex<Option<SqliteConnection>>,
+    writer: Writer,
     readers: SqlitePool,
-    options: SqliteConnectOptions,
     /// Held until the store is closed: the same file cannot be opened twice.
-    lock: std::sync::Mutex<Option<File>>,
+    lock: Mutex<Option<File>>,
 }
 
 impl SqliteStore {
@@ -63,9 +60,11 @@ impl SqliteStore {
     pub async fn open(path: &Path) -> Result<Self> {
         let lock = lock(path)?;
         let options = options(path);
-        let mut writer = options.connect().await.map_err(failed)?;
-        migrations::forward(&mut writer).await?;
-        let reading = options.clone().pragma("query_only", "on").pragma("cache_size", "-8000");
+        let mut first = options.connect().await.map_err(failed)?;
+        migrations::forward(&mut first).await?;
+        let writer = Writer::start(path)?;
+        first.close().await.map_err(failed)?;
+        let reading = options.pragma("query_only", "on").pragma("cache_size", "-8000");
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .min_connections(1)
@@ -76,12 +75,7 @@ impl SqliteStore {
             .connect_with(reading)
             .await
             .map_err(failed)?;
-        Ok(Self {
-            writer: Mutex::new(Some(writer)),
-            readers,
-            options,
-            lock: std::sync::Mutex::new(Some(lock)),
-        })
+        Ok(Self { writer, readers, lock: Mutex::new(Some(lock)) })
     }
 
     /// Takes the tables of the file at `path` back to `version`; 0 removes them all.
@@ -98,66 +92,33 @@ impl SqliteStore {
     /// Closes every connection; what is committed is moved from the log into the file.
     pub async fn close(&self) {
         self.readers.close().await;
-        let writer = self.writer.lock().await.take();
-        if let Some(writer) = writer
-            && let Err(error) = writer.close().await
-        {
-            tracing::warn!(%error, "the store did not close cleanly; its log is replayed at the next open");
-        }
+        self.writer.close().await;
         // Whoever still holds the store finds it closed for good: nothing is written behind the back of the next one.
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
-
-    fn is_closed(&self) -> bool {
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-
-    /// Opens a write transaction. The connection is kept only by [`Writing::commit`]: a future dropped half-way or a
-    /// failed statement closes it, and SQLite rolls back.
-    async fn begin(&self) -> Result<Writing<'_>> {
-        let mut slot = self.writer.lock().await;
-        let mut conn = match slot.take() {
-            Some(conn) => conn,
-            None if self.is_closed() => {
-                return Err(Error::unavailable("store_closed", "the store is closed"));
-            }
-            None => self.options.connect().await.map_err(failed)?,
-        };
-        sqlx::query("begin immediate").execute(&mut conn).await.map_err(failed)?;
-        Ok(Writing { slot, conn })
-    }
 }
 
-/// A write transaction under way.
-struct Writing<'s> {
-    slot: MutexGuard<'s, Option<SqliteConnection>>,
-    conn: SqliteConnection,
-}
-
-impl Writing<'_> {
-    async fn commit(mut self) -> Result<()> {
-        sqlx::query("commit").execute(&mut self.conn).await.map_err(failed)?;
-        *self.slot = Some(self.conn);
-        Ok(())
-    }
-}
+/// What every connection is set to.
+const PRAGMAS: [(&str, &str); 8] = [
+    ("journal_mode", "wal"),
+    ("synchronous", "full"),
+    ("foreign_keys", "on"),
+    ("cache_size", "-64000"),
+    ("mmap_size", "268435456"),
+    ("temp_store", "memory"),
+    ("wal_autocheckpoint", "4000"),
+    ("journal_size_limit", "67108864"),
+];
 
 fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
         .busy_timeout(BUSY)
         .statement_cache_capacity(512)
         .row_buffer_size(1024)
-        .pragma("cache_size", "-64000")
-        .pragma("mmap_size", "268435456")
-        .pragma("temp_store", "memory")
-        .pragma("wal_autocheckpoint", "4000")
-        .pragma("journal_size_limit", "67108864")
-        .disable_statement_logging()
+        .disable_statement_logging();
+    PRAGMAS.into_iter().fold(options, |options, (name, value)| options.pragma(name, value))
 }
 
 /// Takes the file for this store alone. The lock goes with the process, however it ends.
@@ -191,14 +152,11 @@ fn private(path: &Path) -> std::io::Result<File> {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn commit(&self, batch: &[Write]) -> Result<Answers> {
+    async fn commit(&self, batch: Arc<[Write]>) -> Result<Answers> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let mut writing = self.begin().await?;
-        let answers = commit::apply(&mut writing.conn, batch).await?;
-        writing.commit().await?;
-        Ok(answers)
+        self.writer.commit(batch).await
     }
 
     async fn key(&self, hash: &[u8; 32]) -> Result<Option<KeyView>> {
@@ -324,14 +282,7 @@ impl Store for SqliteStore {
     }
 
     async fn probe(&self) -> Result<()> {
-        let upsert =
-            "insert into probes (id, at) values (1, ?) on conflict (id) do update set at = excluded.at";
-        let mut writing = self.begin().await?;
-        sql::execute(&mut writing.conn, upsert, |cells| {
-            cells.int(now().0);
-        })
-        .await?;
-        writing.commit().await?;
+        self.writer.probe().await?;
         sql::rows(&self.readers, "select at from probes where id = 1", |_none| ()).await.map(drop)
     }
 }

@@ -48,7 +48,7 @@ impl AuthWriter for Writer {
             return Err(Error::unavailable("test", "the store is away"));
         }
         self.writes.lock().unwrap().push(write.clone());
-        self.store.commit(&[Write::Auth(write)]).await?.pop().unwrap().map(drop)
+        self.store.commit([Write::Auth(write)].into()).await?.pop().unwrap().map(drop)
     }
 }
 
@@ -74,7 +74,7 @@ impl Rig {
             at: now(),
             ttl: Duration::from_secs(3600),
         };
-        let answer = store.commit(&[Write::TakeLease(lease)]).await.unwrap().remove(0).unwrap();
+        let answer = store.commit([Write::TakeLease(lease)].into()).await.unwrap().remove(0).unwrap();
         let Outcome::Lease(Some(epoch)) = answer else { panic!("no lease: {answer:?}") };
         let writer =
             Arc::new(Writer { store: store.clone(), refuse: AtomicUsize::new(0), writes: Mutex::default() });
@@ -99,7 +99,7 @@ impl Rig {
             at: now(),
             limit: 100,
         };
-        self.store.commit(&[Write::CreateSession(create)]).await.unwrap().remove(0).unwrap();
+        self.store.commit([Write::CreateSession(create)].into()).await.unwrap().remove(0).unwrap();
         Account { tenant: TenantId::DEFAULT, session, fence: self.fence, endpoint }
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use rusqlite::Connection;
 use serde::Serialize;
-use sqlx::sqlite::SqliteConnection;
 
 use super::chats::Chats;
 use super::outbox::NewCommand;
@@ -15,21 +15,14 @@ use crate::domain::ids::{CommandId, MessageId, SessionId, Shard, TenantId, WaId}
 use crate::domain::message::{Direction, MessageState};
 use crate::domain::time::Timestamp;
 use crate::domain::write::{Accept, NewMessage, Outcome};
-use crate::infra::store::sqlite::sql::{Bulk, Columns};
+use crate::infra::store::sqlite::sql::Columns;
+use crate::infra::store::sqlite::statement::{each, fetch};
 
-pub(super) static KNOWN: Bulk = Bulk::new("select id from commands where id in (values ", 1, ")");
-static COMMANDS: Bulk = Bulk::new(
-    "insert into commands (id, tenant_id, session_id, shard, seq, kind, state, message_id, deadline, created_at, \
-     updated_at) values ",
-    11,
-    "",
-);
-static MESSAGES: Bulk = Bulk::new(
-    "insert into session_messages (id, tenant_id, session_id, chat_id, direction, author, peer, wa_id, content, state, \
-     command_id, deadline, timestamp, updated_at) values ",
-    14,
-    "",
-);
+pub(super) const KNOWN: &str = "select id from commands where id = ?";
+const COMMANDS: &str = "insert into commands (id, tenant_id, session_id, shard, seq, kind, state, message_id, deadline, \
+    created_at, updated_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const MESSAGES: &str = "insert into session_messages (id, tenant_id, session_id, chat_id, direction, author, peer, wa_id, \
+    content, state, command_id, deadline, timestamp, updated_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 struct CommandRow {
     tenant: TenantId,
@@ -83,25 +76,21 @@ impl Buffers {
         Ok(())
     }
 
-    pub(super) async fn flush(self, conn: &mut SqliteConnection) -> Result<()> {
-        COMMANDS
-            .execute(conn, &self.commands, |row, cells| {
-                let command = &row.command;
-                cells.id(command.id.0).id(row.tenant.0).id(row.session.0).int(i64::from(row.shard.0));
-                cells.int(row.seq).text(command.kind.as_str()).text("queued");
-                cells.opt_id(command.message.map(|message| message.0)).opt_int(row.deadline.map(|at| at.0));
-                cells.int(command.at.0).int(command.at.0);
-            })
-            .await?;
-        MESSAGES
-            .execute(conn, &self.messages, |row, cells| {
-                cells.id(row.id.0).id(row.tenant.0).id(row.session.0).int(row.chat);
-                cells.text(row.direction.as_str()).text(&row.author).text(&row.peer).text(&row.wa_id);
-                cells.text(&row.content).int(row.state.rank()).opt_id(row.command.map(|command| command.0));
-                cells.opt_int(row.deadline.map(|at| at.0)).int(row.timestamp.0).int(row.updated.0);
-            })
-            .await
-            .map(drop)
+    pub(super) fn flush(self, conn: &Connection) -> Result<()> {
+        each(conn, COMMANDS, &self.commands, |row, cells| {
+            let command = &row.command;
+            cells.id(command.id.0).id(row.tenant.0).id(row.session.0).int(i64::from(row.shard.0));
+            cells.int(row.seq).text(command.kind.as_str()).text("queued");
+            cells.opt_id(command.message.map(|message| message.0)).opt_int(row.deadline.map(|at| at.0));
+            cells.int(command.at.0).int(command.at.0);
+        })?;
+        each(conn, MESSAGES, &self.messages, |row, cells| {
+            cells.id(row.id.0).id(row.tenant.0).id(row.session.0).int(row.chat);
+            cells.text(row.direction.as_str()).text(&row.author).text(&row.peer).text(&row.wa_id);
+            cells.text(&row.content).int(row.state.rank()).opt_id(row.command.map(|command| command.0));
+            cells.opt_int(row.deadline.map(|at| at.0)).int(row.timestamp.0).int(row.updated.0);
+        })
+        .map(drop)
     }
 }
 
@@ -115,16 +104,16 @@ struct Queued<'a> {
 }
 
 /// Accepts commands and messages.
-pub(super) async fn accept(tx: &mut Tx<'_>, items: &[Item<'_, Accept>]) -> Result<()> {
+pub(super) fn accept(tx: &mut Tx<'_>, items: &[Item<'_, Accept>]) -> Result<()> {
     if items.is_empty() {
         return Ok(());
     }
-    let mut known = known(tx.conn, items).await?;
+    let mut known = known(tx.conn, items)?;
     let names = items.iter().filter_map(|(_, accept)| {
         let message = accept.message.as_ref()?;
         Some((accept.session, message.to.to_string()))
     });
-    let mut chats = Chats::load(tx.conn, names.collect()).await?;
+    let mut chats = Chats::load(tx.conn, names.collect())?;
     let mut buffers = Buffers::default();
     for &(place, accept) in items {
         let answer = match judge(tx, accept, &known) {
@@ -137,15 +126,15 @@ pub(super) async fn accept(tx: &mut Tx<'_>, items: &[Item<'_, Accept>]) -> Resul
         };
         tx.answer(place, answer);
     }
-    chats.flush(tx.conn).await?;
-    buffers.flush(tx.conn).await
+    chats.flush(tx.conn)?;
+    buffers.flush(tx.conn)
 }
 
-async fn known(conn: &mut SqliteConnection, items: &[Item<'_, Accept>]) -> Result<HashSet<CommandId>> {
-    let rows = KNOWN.fetch(conn, items, |(_, accept), cells| {
+fn known(conn: &Connection, items: &[Item<'_, Accept>]) -> Result<HashSet<CommandId>> {
+    let rows = fetch(conn, KNOWN, items, |(_, accept), cells| {
         cells.id(accept.command.0);
     });
-    rows.await?.iter().map(|row| Ok(CommandId(row.id(0)?))).collect()
+    rows?.iter().map(|row| Ok(CommandId(row.id(0)?))).collect()
 }
 
 enum Judged {

@@ -5,32 +5,24 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use rusqlite::Connection;
 
 use crate::domain::address::{Address, Server};
 use crate::domain::error::Result;
 use crate::domain::ids::{SessionId, TenantId};
 use crate::domain::time::Timestamp;
-use crate::infra::store::sqlite::sql::{Bulk, Columns, execute, row};
+use crate::infra::store::sqlite::sql::Columns;
+use crate::infra::store::sqlite::statement::{Row, each, execute, fetch, row};
 
-pub(super) static LOAD: Bulk = Bulk::new(
-    "select v.column1, v.column2, c.id, c.tenant_id, c.jid, c.pn, c.lid, c.name, c.last_message, c.last_message_at \
-     from (values ",
-    2,
-    ") v cross join session_chat_aliases a on a.session_id = v.column1 and a.address = v.column2 \
-     cross join session_chats c on c.id = a.chat_id",
-);
-static SAVE: Bulk = Bulk::new(
-    "insert into session_chats (id, tenant_id, session_id, jid, pn, lid, name, last_message, last_message_at) values ",
-    9,
-    " on conflict (id) do update set pn = excluded.pn, lid = excluded.lid, name = excluded.name, \
-     last_message = excluded.last_message, last_message_at = excluded.last_message_at",
-);
-static SAVE_ALIASES: Bulk = Bulk::new(
-    "insert into session_chat_aliases (session_id, address, chat_id, tenant_id) values ",
-    4,
-    " on conflict do nothing",
-);
+pub(super) const LOAD: &str = "select a.session_id, a.address, c.id, c.tenant_id, c.jid, c.pn, c.lid, c.name, \
+    c.last_message, c.last_message_at from session_chat_aliases a cross join session_chats c on c.id = a.chat_id \
+    where a.session_id = ? and a.address = ?";
+const SAVE: &str = "insert into session_chats (id, tenant_id, session_id, jid, pn, lid, name, last_message, \
+    last_message_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do update set pn = excluded.pn, \
+    lid = excluded.lid, name = excluded.name, last_message = excluded.last_message, \
+    last_message_at = excluded.last_message_at";
+const SAVE_ALIASES: &str = "insert into session_chat_aliases (session_id, address, chat_id, tenant_id) \
+    values (?, ?, ?, ?) on conflict do nothing";
 
 const NEXT: &str = "select coalesce(max(id), 0) + 1 from session_chats";
 /// A message that both chats hold is one message: the earlier chat's stays.
@@ -68,21 +60,21 @@ pub(super) struct Chats {
 }
 
 impl Chats {
-    pub(super) async fn load(conn: &mut SqliteConnection, mut names: Vec<Name>) -> Result<Self> {
+    pub(super) fn load(conn: &Connection, mut names: Vec<Name>) -> Result<Self> {
         names.sort_unstable();
         names.dedup();
-        let rows = LOAD.fetch(conn, &names, |(session, address), cells| {
+        let rows = fetch(conn, LOAD, &names, |(session, address), cells| {
             cells.id(session.0).text(address);
         });
         let (mut aliases, mut chats) = (HashMap::new(), HashMap::new());
-        for row in rows.await? {
+        for row in rows? {
             let (session, id) = (SessionId(row.id(0)?), row.int(2)?);
             aliases.insert((session, row.text(1)?.to_owned()), id);
             chats.insert(id, stored(&row, session)?);
         }
         let mut next = 0;
         if aliases.len() < names.len() {
-            next = row(conn, NEXT, |_none| ()).await?.map_or(Ok(1), |row| row.int(0))?;
+            next = row(conn, NEXT, |_none| ())?.map_or(Ok(1), |row| row.int(0))?;
         }
         let (new_aliases, changed, merged) = (Vec::new(), BTreeSet::new(), Vec::new());
         Ok(Self { aliases, chats, new_aliases, changed, merged, next })
@@ -202,54 +194,47 @@ impl Chats {
     }
 
     /// Carries out the merges, so that what follows finds each message under the chat it belongs to.
-    pub(super) async fn flush_merges(&mut self, conn: &mut SqliteConnection) -> Result<()> {
+    pub(super) fn flush_merges(&mut self, conn: &Connection) -> Result<()> {
         for (later, earlier, session, stored) in &self.merged {
             if !*stored {
                 continue;
             }
             execute(conn, MOVE_MESSAGES, |cells| {
                 cells.int(*earlier).int(*later);
-            })
-            .await?;
+            })?;
             execute(conn, DROP_MESSAGES, |cells| {
                 cells.int(*later);
-            })
-            .await?;
+            })?;
             execute(conn, MOVE_ALIASES, |cells| {
                 cells.int(*earlier).id(session.0).int(*later);
-            })
-            .await?;
+            })?;
             execute(conn, DROP_CHAT, |cells| {
                 cells.int(*later);
-            })
-            .await?;
+            })?;
         }
         Ok(())
     }
 
-    pub(super) async fn flush(&self, conn: &mut SqliteConnection) -> Result<()> {
+    pub(super) fn flush(&self, conn: &Connection) -> Result<()> {
         let changed: Vec<_> = self.changed.iter().filter_map(|id| Some((id, self.chats.get(id)?))).collect();
-        SAVE.execute(conn, &changed, |(id, chat), cells| {
+        each(conn, SAVE, &changed, |(id, chat), cells| {
             cells.int(**id).id(chat.tenant.0).id(chat.session.0).text(&chat.jid);
             cells.opt_text(chat.pn.as_deref()).opt_text(chat.lid.as_deref()).opt_text(chat.name.as_deref());
             cells.opt_text(chat.last_message.as_deref()).int(chat.last_message_at);
-        })
-        .await?;
+        })?;
         let named: Vec<_> = self
             .new_aliases
             .iter()
             .filter_map(|(name, tenant)| Some((name, tenant, *self.aliases.get(name)?)))
             .collect();
-        SAVE_ALIASES
-            .execute(conn, &named, |((session, address), tenant, chat), cells| {
-                cells.id(session.0).text(address).int(*chat).id(tenant.0);
-            })
-            .await
-            .map(drop)
+        each(conn, SAVE_ALIASES, &named, |((session, address), tenant, chat), cells| {
+            cells.id(session.0).text(address).int(*chat).id(tenant.0);
+        })
+        .map(drop)
     }
 }
 
-fn stored(row: &SqliteRow, session: SessionId) -> Result<Chat> {
+fn stored(row: &Row, session: SessionId) -> Result<Chat> {
     Ok(Chat {
         tenant: TenantId(row.id(3)?),
         session,

@@ -3,7 +3,7 @@
 //! Promises: a cursor never moves back; a handled entry above it is remembered until it passes; burying is idempotent
 //! per group and event, and counts as handled.
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use rusqlite::Connection;
 
 use super::Tx;
 use crate::domain::error::{Error, Result};
@@ -11,21 +11,13 @@ use crate::domain::ids::{DeadLetterId, Fence};
 use crate::domain::time::now;
 use crate::domain::write::{DeliveryFailed, Handled, Outcome, Redrive};
 use crate::infra::store::sqlite::read::events::{AT_POSITION, event};
-use crate::infra::store::sqlite::sql::{Bulk, Columns, execute, log_number, row};
+use crate::infra::store::sqlite::sql::{Columns, log_number};
+use crate::infra::store::sqlite::statement::{Row, each, execute, row};
 
-static INBOX: Bulk = Bulk::new(
-    "insert into inbox (shard, log, group_name, position, event_id) values ",
-    5,
-    " on conflict do nothing",
-);
-// Through a subselect: given the values themselves, SQLite would scan the table.
-pub(super) static SETTLED: Bulk = Bulk::new(
-    "delete from deliveries where (shard, log, group_name, position) in (select column1, column2, column3, column4 \
-     from (values ",
-    4,
-    "))",
-);
-
+const INBOX: &str = "insert into inbox (shard, log, group_name, position, event_id) values (?, ?, ?, ?, ?) \
+    on conflict do nothing";
+pub(super) const SETTLED: &str =
+    "delete from deliveries where shard = ? and log = ? and group_name = ? and position = ?";
 const ADVANCE: &str = "insert into cursors (shard, log, group_name, position) values (?, ?, ?, ?) \
     on conflict (shard, log, group_name) do update set position = max(position, excluded.position)";
 const CURSOR: &str = "select position from cursors where shard = ? and log = ? and group_name = ?";
@@ -56,10 +48,10 @@ pub(super) enum Change<'w> {
 }
 
 /// Applies changes in the order they came.
-pub(super) async fn consumers(tx: &mut Tx<'_>, items: &[(usize, Change<'_>)]) -> Result<()> {
+pub(super) fn consumers(tx: &mut Tx<'_>, items: &[(usize, Change<'_>)]) -> Result<()> {
     for (place, change) in items {
         let answer = match allowed(tx, change) {
-            Ok(()) => carry_out(tx, change).await?,
+            Ok(()) => carry_out(tx, change)?,
             Err(refusal) => Err(refusal),
         };
         tx.answer(*place, answer);
@@ -77,81 +69,71 @@ fn allowed(tx: &Tx<'_>, change: &Change<'_>) -> Result<()> {
 }
 
 /// The inner result is the write's; the outer `Err` is the database's.
-async fn carry_out(tx: &mut Tx<'_>, change: &Change<'_>) -> Result<Result<Outcome>> {
+fn carry_out(tx: &mut Tx<'_>, change: &Change<'_>) -> Result<Result<Outcome>> {
     match change {
-        Change::Handled(done) => handled(tx.conn, done).await?,
-        Change::Failed(failed) => delivery_failed(tx.conn, failed).await?,
-        Change::Bury(failed) => return bury(tx.conn, failed).await,
+        Change::Handled(done) => handled(tx.conn, done)?,
+        Change::Failed(failed) => delivery_failed(tx.conn, failed)?,
+        Change::Bury(failed) => return bury(tx.conn, failed),
         Change::Redriven(fence, id) => {
             execute(tx.conn, RESOLVE, |cells| {
                 cells.int(now().0).id(id.0).int(i64::from(fence.shard.0));
-            })
-            .await?;
+            })?;
         }
-        Change::Redrive(wanted) => return redrive(tx, wanted).await,
+        Change::Redrive(wanted) => return redrive(tx, wanted),
     }
     Ok(Ok(Outcome::Done))
 }
 
-async fn handled(conn: &mut SqliteConnection, done: &Handled) -> Result<()> {
+fn handled(conn: &Connection, done: &Handled) -> Result<()> {
     let (shard, log) = (i64::from(done.fence.shard.0), log_number(done.log));
     execute(conn, ADVANCE, |cells| {
         cells.int(shard).int(log).text(&done.group).int(done.cursor.0);
-    })
-    .await?;
+    })?;
     let above: Vec<_> = done.above.iter().filter(|(position, _)| *position > done.cursor).collect();
-    INBOX
-        .execute(conn, &above, |(position, event), cells| {
-            cells.int(shard).int(log).text(&done.group).int(position.0).id(event.0);
-        })
-        .await?;
-    SETTLED
-        .execute(conn, &above, |(position, _), cells| {
-            cells.int(shard).int(log).text(&done.group).int(position.0);
-        })
-        .await?;
+    each(conn, INBOX, &above, |(position, event), cells| {
+        cells.int(shard).int(log).text(&done.group).int(position.0).id(event.0);
+    })?;
+    each(conn, SETTLED, &above, |(position, _), cells| {
+        cells.int(shard).int(log).text(&done.group).int(position.0);
+    })?;
     for passed in [PASSED_INBOX, PASSED_DELIVERIES] {
         execute(conn, passed, |cells| {
             cells.int(shard).int(log).text(&done.group).int(done.cursor.0);
-        })
-        .await?;
+        })?;
     }
     Ok(())
 }
 
-async fn delivery_failed(conn: &mut SqliteConnection, failed: &DeliveryFailed) -> Result<()> {
+fn delivery_failed(conn: &Connection, failed: &DeliveryFailed) -> Result<()> {
     if failed.dead_letter.is_some() {
-        return retried(conn, failed, false).await;
+        return retried(conn, failed, false);
     }
     execute(conn, FAILED, |cells| {
         cells.int(i64::from(failed.fence.shard.0)).int(log_number(failed.log)).text(&failed.group);
         cells.int(failed.position.0).id(failed.event.0).int(i64::from(failed.attempts));
         cells.text(&failed.error).int(failed.next_at.0).int(failed.at.0);
     })
-    .await
     .map(drop)
 }
 
-async fn retried(conn: &mut SqliteConnection, failed: &DeliveryFailed, given_up: bool) -> Result<()> {
+fn retried(conn: &Connection, failed: &DeliveryFailed, given_up: bool) -> Result<()> {
     let Some(letter) = failed.dead_letter else { return Ok(()) };
     execute(conn, RETRIED, |cells| {
         cells.id(letter.0).int(i64::from(failed.attempts)).text(&failed.error).int(failed.at.0);
         cells.int(i64::from(given_up)).int(i64::from(failed.fence.shard.0));
     })
-    .await
     .map(drop)
 }
 
-async fn bury(conn: &mut SqliteConnection, failed: &DeliveryFailed) -> Result<Result<Outcome>> {
+fn bury(conn: &Connection, failed: &DeliveryFailed) -> Result<Result<Outcome>> {
     if failed.dead_letter.is_some() {
-        retried(conn, failed, true).await?;
+        retried(conn, failed, true)?;
         return Ok(Ok(Outcome::Done));
     }
     let (shard, log) = (i64::from(failed.fence.shard.0), log_number(failed.log));
-    let found = row(&mut *conn, AT_POSITION, |cells| {
+    let found = row(conn, AT_POSITION, |cells| {
         cells.int(shard).int(log).int(failed.position.0);
-    })
-    .await?;
+    })?;
     let envelope = found.as_ref().map(event).transpose()?;
     let Some(envelope) = envelope.filter(|envelope| envelope.event_id == failed.event) else {
         return Ok(Err(Error::not_found("event_not_found", "there is no such event at this position")));
@@ -162,44 +144,37 @@ async fn bury(conn: &mut SqliteConnection, failed: &DeliveryFailed) -> Result<Re
         cells.int(shard).int(log).text(&failed.group).int(failed.position.0).id(failed.event.0);
         cells.text(&json).int(i64::from(failed.attempts)).text(&failed.error);
         cells.int(failed.at.0).int(failed.at.0);
-    })
-    .await?;
-    settle(conn, failed).await?;
+    })?;
+    settle(conn, failed)?;
     Ok(Ok(Outcome::Done))
 }
 
 /// Given up on is handled: it is not delivered again after a restart.
-async fn settle(conn: &mut SqliteConnection, failed: &DeliveryFailed) -> Result<()> {
+fn settle(conn: &Connection, failed: &DeliveryFailed) -> Result<()> {
     let (shard, log) = (i64::from(failed.fence.shard.0), log_number(failed.log));
     let here = [failed.position];
-    SETTLED
-        .execute(conn, &here, |position, cells| {
-            cells.int(shard).int(log).text(&failed.group).int(position.0);
-        })
-        .await?;
-    let cursor = row(&mut *conn, CURSOR, |cells| {
+    each(conn, SETTLED, &here, |position, cells| {
+        cells.int(shard).int(log).text(&failed.group).int(position.0);
+    })?;
+    let cursor = row(conn, CURSOR, |cells| {
         cells.int(shard).int(log).text(&failed.group);
-    })
-    .await?;
+    })?;
     if cursor.map_or(Ok(0), |row| row.int(0))? >= failed.position.0 {
         return Ok(());
     }
-    INBOX
-        .execute(conn, &here, |position, cells| {
-            cells.int(shard).int(log).text(&failed.group).int(position.0).id(failed.event.0);
-        })
-        .await
-        .map(drop)
+    each(conn, INBOX, &here, |position, cells| {
+        cells.int(shard).int(log).text(&failed.group).int(position.0).id(failed.event.0);
+    })
+    .map(drop)
 }
 
-async fn redrive(tx: &mut Tx<'_>, wanted: &Redrive) -> Result<Result<Outcome>> {
+fn redrive(tx: &mut Tx<'_>, wanted: &Redrive) -> Result<Result<Outcome>> {
     if let Some(earlier) = tx.stored.replay(wanted.tenant, wanted.idempotency.as_ref()) {
         return Ok(earlier);
     }
-    let found: Option<SqliteRow> = row(&mut *tx.conn, LETTER, |cells| {
+    let found: Option<Row> = row(tx.conn, LETTER, |cells| {
         cells.id(wanted.id.0).id(wanted.tenant.0);
-    })
-    .await?;
+    })?;
     let Some(found) = found else {
         return Ok(Err(Error::not_found("dead_letter_not_found", "there is no such dead letter")));
     };
@@ -208,7 +183,6 @@ async fn redrive(tx: &mut Tx<'_>, wanted: &Redrive) -> Result<Result<Outcome>> {
     }
     execute(tx.conn, REDRIVE, |cells| {
         cells.int(wanted.at.0).id(wanted.id.0);
-    })
-    .await?;
+    })?;
     Ok(Ok(tx.stored.keep(wanted.tenant, wanted.idempotency.as_ref(), &wanted.response, wanted.at)))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::Connection;
 use uuid::Uuid;
 
 use crate::domain::error::{Error, Result};
@@ -10,15 +10,13 @@ use crate::domain::ids::TenantId;
 use crate::domain::time::Timestamp;
 use crate::domain::view::StoredAnswer;
 use crate::domain::write::{Idempotency, Outcome};
-use crate::infra::store::sqlite::sql::{Bulk, Columns};
+use crate::infra::store::sqlite::sql::Columns;
+use crate::infra::store::sqlite::statement::{each, fetch};
 
-pub(super) static LOAD: Bulk = Bulk::new(
-    "select i.tenant_id, i.key, i.fingerprint, i.response from (values ",
-    2,
-    ") v cross join idempotency i on i.tenant_id = v.column1 and i.key = v.column2",
-);
-static SAVE: Bulk =
-    Bulk::new("insert into idempotency (tenant_id, key, fingerprint, response, created_at) values ", 5, "");
+pub(super) const LOAD: &str =
+    "select tenant_id, key, fingerprint, response from idempotency where tenant_id = ? and key = ?";
+const SAVE: &str =
+    "insert into idempotency (tenant_id, key, fingerprint, response, created_at) values (?, ?, ?, ?, ?)";
 
 type Name = (Uuid, String);
 
@@ -30,12 +28,12 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) async fn load(conn: &mut SqliteConnection, names: &[Name]) -> Result<Self> {
+    pub(super) fn load(conn: &Connection, names: &[Name]) -> Result<Self> {
         let mut answers = HashMap::new();
-        let rows = LOAD.fetch(conn, names, |(tenant, key), cells| {
+        let rows = fetch(conn, LOAD, names, |(tenant, key), cells| {
             cells.id(*tenant).text(key);
         });
-        for row in rows.await? {
+        for row in rows? {
             let fingerprint = row.blob(2)?.try_into().map_err(Error::bug)?;
             let response = serde_json::from_str(row.text(3)?).map_err(Error::bug)?;
             answers.insert((row.id(0)?, row.text(1)?.to_owned()), StoredAnswer { fingerprint, response });
@@ -73,7 +71,7 @@ impl Stored {
         Outcome::Accepted { response: response.clone(), replayed: false }
     }
 
-    pub(super) async fn flush(&mut self, conn: &mut SqliteConnection) -> Result<()> {
+    pub(super) fn flush(&mut self, conn: &Connection) -> Result<()> {
         let new = std::mem::take(&mut self.new);
         let full: Vec<_> = new
             .into_iter()
@@ -82,10 +80,9 @@ impl Stored {
                 Some((name, answer.fingerprint, answer.response.to_string(), at))
             })
             .collect();
-        SAVE.execute(conn, &full, |((tenant, key), fingerprint, response, at), cells| {
+        each(conn, SAVE, &full, |((tenant, key), fingerprint, response, at), cells| {
             cells.id(*tenant).text(key).blob(fingerprint).text(response).int(at.0);
         })
-        .await
         .map(drop)
     }
 }

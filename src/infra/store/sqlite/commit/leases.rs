@@ -4,17 +4,17 @@
 
 use std::collections::HashMap;
 
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::Connection;
 
 use super::{Item, Tx};
 use crate::domain::error::{Error, Result};
 use crate::domain::event::Log;
 use crate::domain::ids::{Epoch, Fence, Position, Shard};
 use crate::domain::write::{Outcome, TakeLease};
-use crate::infra::store::sqlite::sql::{Bulk, Columns, execute, limit, log_number, narrow, row};
+use crate::infra::store::sqlite::sql::{Columns, limit, log_number, narrow};
+use crate::infra::store::sqlite::statement::{execute, fetch, row};
 
-static LOAD: Bulk =
-    Bulk::new("select shard, epoch from leases where node is not null and shard in (values ", 1, ")");
+const LOAD: &str = "select shard, epoch from leases where node is not null and shard = ?";
 
 const ONE: &str = "select node, epoch, expires_at from leases where shard = ?";
 const WIN: &str = "insert into leases (shard, node, address, epoch, expires_at) values (?, ?, ?, ?, ?) \
@@ -35,12 +35,12 @@ const ADVANCE: &str =
 pub(super) struct Leases(HashMap<Shard, Epoch>);
 
 impl Leases {
-    pub(super) async fn load(conn: &mut SqliteConnection, shards: &[Shard]) -> Result<Self> {
+    pub(super) fn load(conn: &Connection, shards: &[Shard]) -> Result<Self> {
         let mut leases = HashMap::new();
-        let rows = LOAD.fetch(conn, shards, |shard, cells| {
+        let rows = fetch(conn, LOAD, shards, |shard, cells| {
             cells.int(i64::from(shard.0));
         });
-        for row in rows.await? {
+        for row in rows? {
             leases.insert(Shard(narrow(row.int(0)?)?), Epoch(row.int(1)?));
         }
         Ok(Self(leases))
@@ -53,9 +53,9 @@ impl Leases {
 }
 
 /// Takes or keeps shards.
-pub(super) async fn take(tx: &mut Tx<'_>, items: &[Item<'_, TakeLease>]) -> Result<()> {
+pub(super) fn take(tx: &mut Tx<'_>, items: &[Item<'_, TakeLease>]) -> Result<()> {
     for &(place, wanted) in items {
-        let epoch = take_one(tx.conn, wanted).await?;
+        let epoch = take_one(tx.conn, wanted)?;
         if let Some(epoch) = epoch {
             tx.leases.0.insert(wanted.shard, epoch);
         }
@@ -64,12 +64,11 @@ pub(super) async fn take(tx: &mut Tx<'_>, items: &[Item<'_, TakeLease>]) -> Resu
     Ok(())
 }
 
-async fn take_one(conn: &mut SqliteConnection, wanted: &TakeLease) -> Result<Option<Epoch>> {
+fn take_one(conn: &Connection, wanted: &TakeLease) -> Result<Option<Epoch>> {
     let shard = i64::from(wanted.shard.0);
-    let found = row(&mut *conn, ONE, |cells| {
+    let found = row(conn, ONE, |cells| {
         cells.int(shard);
-    })
-    .await?;
+    })?;
     let (node, epoch, expires) = match &found {
         Some(row) => (row.opt_text(0)?, row.int(1)?, row.int(2)?),
         None => (None, 0, 0),
@@ -86,26 +85,23 @@ async fn take_one(conn: &mut SqliteConnection, wanted: &TakeLease) -> Result<Opt
     execute(conn, WIN, |cells| {
         let expires = wanted.at.after(wanted.ttl);
         cells.int(shard).text(&wanted.node).text(&wanted.address).int(won).int(expires.0);
-    })
-    .await?;
+    })?;
     if wanted.held.is_none() {
         execute(conn, FENCE_RELAYS, |cells| {
             cells.int(shard).int(won);
-        })
-        .await?;
+        })?;
     }
     Ok(Some(Epoch(won)))
 }
 
 /// Gives shards back.
-pub(super) async fn release(tx: &mut Tx<'_>, items: &[(usize, Fence)]) -> Result<()> {
+pub(super) fn release(tx: &mut Tx<'_>, items: &[(usize, Fence)]) -> Result<()> {
     for &(place, fence) in items {
         let answer = match tx.leases.check(fence) {
             Ok(()) => {
                 execute(tx.conn, RELEASE, |cells| {
                     cells.int(i64::from(fence.shard.0)).int(fence.epoch.0);
-                })
-                .await?;
+                })?;
                 tx.leases.0.remove(&fence.shard);
                 Ok(Outcome::Done)
             }
@@ -116,11 +112,11 @@ pub(super) async fn release(tx: &mut Tx<'_>, items: &[(usize, Fence)]) -> Result
     Ok(())
 }
 
-/// Numbers what has no position yet.
-pub(super) async fn stamp(tx: &mut Tx<'_>, items: &[(usize, Fence, usize)]) -> Result<()> {
+/// Numbers what has no position yet, oldest first: what is stored by an update, what this batch adds as it is inserted.
+pub(super) fn stamp(tx: &mut Tx<'_>, items: &[(usize, Fence, usize)]) -> Result<()> {
     for &(place, fence, most) in items {
         let answer = match tx.leases.check(fence) {
-            Ok(()) => Ok(stamp_one(tx.conn, fence, most).await?),
+            Ok(()) => Ok(stamp_one(tx, fence, most)?),
             Err(refusal) => Err(refusal),
         };
         tx.answer(place, answer);
@@ -128,24 +124,24 @@ pub(super) async fn stamp(tx: &mut Tx<'_>, items: &[(usize, Fence, usize)]) -> R
     Ok(())
 }
 
-async fn stamp_one(conn: &mut SqliteConnection, fence: Fence, most: usize) -> Result<Outcome> {
+fn stamp_one(tx: &mut Tx<'_>, fence: Fence, most: usize) -> Result<Outcome> {
     let shard = i64::from(fence.shard.0);
     let mut stamped = 0;
     let mut heads = [Position::default(); 2];
     for (log, head) in Log::ALL.into_iter().zip(&mut heads) {
-        let numbered = execute(conn, NUMBER, |cells| {
+        let stored = execute(tx.conn, NUMBER, |cells| {
             cells.int(shard).int(log_number(log)).int(limit(most));
-        })
-        .await?;
-        let advanced = row(&mut *conn, ADVANCE, |cells| {
-            cells.int(i64::try_from(numbered).unwrap_or(i64::MAX)).int(shard);
+        })?;
+        let added = tx.outbox.unnumbered(fence.shard, log).min(most - stored);
+        let advanced = row(tx.conn, ADVANCE, |cells| {
+            cells.int(limit(stored + added)).int(shard);
             cells.int(log_number(log)).int(fence.epoch.0);
-        })
-        .await?;
+        })?;
         // The lease was checked above, in this transaction: its relay rows carry the same epoch.
         let advanced = advanced.ok_or_else(|| Error::bug("a leased shard without its relay"))?;
         *head = Position(advanced.int(0)?);
-        stamped += usize::try_from(numbered).unwrap_or(usize::MAX);
+        tx.outbox.number((fence.shard, log), Position(head.0 - limit(added)), added);
+        stamped += stored + added;
     }
     Ok(Outcome::Stamped { stamped, heads })
 }

@@ -1,7 +1,6 @@
 //! The life of a session: its state, its identity, its end.
 
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
 
 use super::Tx;
 use super::auth::{WIPE_CREDS, WIPE_KEYS};
@@ -13,7 +12,8 @@ use crate::domain::message::MessageState;
 use crate::domain::session::SessionState;
 use crate::domain::time::{Timestamp, now};
 use crate::domain::write::{LinkChange, MessageNews, Outcome};
-use crate::infra::store::sqlite::sql::{Columns, execute, row, rows};
+use crate::infra::store::sqlite::sql::Columns;
+use crate::infra::store::sqlite::statement::{Row, execute, row, rows};
 
 const LOAD: &str = "select state, code, pn, lid, connected_at from sessions where id = ?";
 const SAVE: &str = "update sessions set state = ?2, reason = ?3, pn = coalesce(?4, pn), lid = coalesce(?5, lid), \
@@ -40,17 +40,17 @@ pub(super) enum Life<'w> {
 }
 
 /// Applies changes in the order they came.
-pub(super) async fn life(tx: &mut Tx<'_>, items: &[(usize, Life<'_>)]) -> Result<()> {
+pub(super) fn life(tx: &mut Tx<'_>, items: &[(usize, Life<'_>)]) -> Result<()> {
     for (place, change) in items {
         let answer = match change {
             Life::Link(link) => match tx.owned(link.fence, link.session) {
-                Ok(()) => linked(tx, link).await.map(Ok)?,
+                Ok(()) => linked(tx, link).map(Ok)?,
                 Err(refusal) => Err(refusal),
             },
             Life::Delete(fence, session) => match tx.leases.check(*fence) {
                 Ok(()) if tx.sessions.get(*session).is_some_and(|row| row.deleted) => Ok(()),
                 Ok(()) => match tx.owned(*fence, *session) {
-                    Ok(()) => delete(tx, *session).await.map(Ok)?,
+                    Ok(()) => delete(tx, *session).map(Ok)?,
                     Err(refusal) => Err(refusal),
                 },
                 Err(refusal) => Err(refusal),
@@ -69,11 +69,10 @@ struct Before {
     connected_at: Option<i64>,
 }
 
-async fn linked(tx: &mut Tx<'_>, link: &LinkChange) -> Result<()> {
-    let found = row(&mut *tx.conn, LOAD, |cells| {
+fn linked(tx: &mut Tx<'_>, link: &LinkChange) -> Result<()> {
+    let found = row(tx.conn, LOAD, |cells| {
         cells.id(link.session.0);
-    })
-    .await?;
+    })?;
     let Some(found) = found else { return Ok(()) };
     let before = Before {
         state: found.parsed(0)?,
@@ -93,26 +92,23 @@ async fn linked(tx: &mut Tx<'_>, link: &LinkChange) -> Result<()> {
         cells.opt_text(link.code.as_ref().map(|(code, _)| code.as_str()));
         cells.opt_int(link.code.as_ref().map(|(_, until)| until.0)).opt_int(connected_at);
         cells.int(i64::from(moved)).int(link.at.0);
-    })
-    .await?;
+    })?;
     if moved {
-        transition(tx, link, before.state).await?;
+        transition(tx, link, before.state)?;
         tell_state(tx, link, &before)?;
     }
     tell_code(tx, link, &before)
 }
 
-async fn transition(tx: &mut Tx<'_>, link: &LinkChange, from: SessionState) -> Result<()> {
+fn transition(tx: &mut Tx<'_>, link: &LinkChange, from: SessionState) -> Result<()> {
     let tenant = tx.sessions.live(link.session)?.tenant;
     execute(tx.conn, TRANSITION, |cells| {
         cells.id(link.session.0).id(tenant.0).text(from.as_str()).text(link.state.as_str());
         cells.text(&link.reason).int(link.at.0);
-    })
-    .await?;
+    })?;
     execute(tx.conn, FORGET_TRANSITIONS, |cells| {
         cells.id(link.session.0);
     })
-    .await
     .map(drop)
 }
 
@@ -162,12 +158,11 @@ fn tell_code(tx: &mut Tx<'_>, link: &LinkChange, before: &Before) -> Result<()> 
     }
 }
 
-async fn delete(tx: &mut Tx<'_>, session: SessionId) -> Result<()> {
+fn delete(tx: &mut Tx<'_>, session: SessionId) -> Result<()> {
     let at = now();
-    let open = rows(&mut *tx.conn, OPEN, |cells| {
+    let open = rows(tx.conn, OPEN, |cells| {
         cells.id(session.0);
-    })
-    .await?;
+    })?;
     let mut messages = Vec::new();
     for row in &open {
         messages.extend(outgoing(row, session)?);
@@ -182,25 +177,22 @@ async fn delete(tx: &mut Tx<'_>, session: SessionId) -> Result<()> {
         };
         progress::advance(tx, message, &news, &mut ended)?;
     }
-    progress::save(tx.conn, messages.iter()).await?;
+    progress::save(tx.conn, messages.iter())?;
     execute(tx.conn, END_COMMANDS, |cells| {
         cells.id(session.0).int(at.0);
-    })
-    .await?;
+    })?;
     tx.emit(session, EventType::SessionDeleted, at, &json!({"sessionId": session, "deletedAt": at}))?;
-    forget(tx, session, at).await
+    forget(tx, session, at)
 }
 
-async fn forget(tx: &mut Tx<'_>, session: SessionId, at: Timestamp) -> Result<()> {
+fn forget(tx: &mut Tx<'_>, session: SessionId, at: Timestamp) -> Result<()> {
     execute(tx.conn, DELETE, |cells| {
         cells.id(session.0).int(at.0);
-    })
-    .await?;
+    })?;
     for wipe in [WIPE_CREDS, WIPE_KEYS] {
         execute(tx.conn, wipe, |cells| {
             cells.id(session.0);
-        })
-        .await?;
+        })?;
     }
     let counters = tx.sessions.change(session)?;
     counters.queued = 0;
@@ -208,7 +200,7 @@ async fn forget(tx: &mut Tx<'_>, session: SessionId, at: Timestamp) -> Result<()
     Ok(())
 }
 
-fn outgoing(row: &SqliteRow, session: SessionId) -> Result<Option<Outgoing>> {
+fn outgoing(row: &Row, session: SessionId) -> Result<Option<Outgoing>> {
     let Some(id) = row.opt_id(1)? else { return Ok(None) };
     let mut message = Outgoing::new(session, MessageId(id), progress::state(row.int(5)?)?);
     message.wa_id = row.text(2)?.to_owned();

@@ -21,7 +21,7 @@ mod sessions;
 mod sweep;
 mod work;
 
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::Connection;
 
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::{Fence, SessionId, Shard};
@@ -44,7 +44,7 @@ type Slots = Vec<Option<Result<Outcome>>>;
 
 /// What all kinds share while a batch is applied.
 struct Tx<'c> {
-    conn: &'c mut SqliteConnection,
+    conn: &'c Connection,
     sessions: Sessions,
     leases: Leases,
     stored: Stored,
@@ -186,40 +186,40 @@ impl Mentioned {
 }
 
 /// Applies a batch within the transaction open on `conn`. `Err` means that the transaction must not be committed.
-pub(super) async fn apply(conn: &mut SqliteConnection, batch: &[Write]) -> Result<Answers> {
+pub(super) fn apply(conn: &Connection, batch: &[Write]) -> Result<Answers> {
     let mentioned = Mentioned::in_batch(batch);
     let kinds = Kinds::of(batch);
     let mut tx = Tx {
-        sessions: Sessions::load(conn, &mentioned.sessions).await?,
-        leases: Leases::load(conn, &mentioned.shards).await?,
-        stored: Stored::load(conn, &mentioned.keys).await?,
+        sessions: Sessions::load(conn, &mentioned.sessions)?,
+        leases: Leases::load(conn, &mentioned.shards)?,
+        stored: Stored::load(conn, &mentioned.keys)?,
         outbox: Outbox::default(),
         slots: batch.iter().map(|_write| None).collect(),
         conn,
     };
-    Box::pin(change(&mut tx, &kinds)).await?;
-    tx.stored.flush(tx.conn).await?;
-    tx.outbox.flush(tx.conn).await?;
-    tx.sessions.flush(tx.conn).await?;
-    // Last, so that what this batch added is numbered too, and the right to number is given back only then.
-    leases::stamp(&mut tx, &kinds.stamps).await?;
-    leases::release(&mut tx, &kinds.releases).await?;
+    change(&mut tx, &kinds)?;
+    tx.stored.flush(tx.conn)?;
+    tx.sessions.flush(tx.conn)?;
+    // Late, so that what this batch added is numbered too, and the right to number is given back only then.
+    leases::stamp(&mut tx, &kinds.stamps)?;
+    tx.outbox.flush(tx.conn)?;
+    leases::release(&mut tx, &kinds.releases)?;
     let unanswered = || Err(Error::bug("a write without an answer"));
     Ok(tx.slots.into_iter().map(|slot| slot.unwrap_or_else(unanswered)).collect())
 }
 
-async fn change(tx: &mut Tx<'_>, kinds: &Kinds<'_>) -> Result<()> {
-    create::keys(tx, &kinds.keys).await?;
-    leases::take(tx, &kinds.leases).await?;
-    create::sessions(tx, &kinds.creates).await?;
-    accept::accept(tx, &kinds.accepts).await?;
-    work::requeue(tx, &kinds.requeues).await?;
-    work::take(tx, &kinds.takes).await?;
-    inbound::inbound(tx, &kinds.inbound).await?;
-    progress::progress(tx, &kinds.progress).await?;
-    work::finish(tx, &kinds.finishes).await?;
-    life::life(tx, &kinds.life).await?;
-    auth::auth(tx, &kinds.auth).await?;
-    consumers::consumers(tx, &kinds.consumers).await?;
-    sweep::sweep(tx, &kinds.sweeps).await
+fn change(tx: &mut Tx<'_>, kinds: &Kinds<'_>) -> Result<()> {
+    create::keys(tx, &kinds.keys)?;
+    leases::take(tx, &kinds.leases)?;
+    create::sessions(tx, &kinds.creates)?;
+    accept::accept(tx, &kinds.accepts)?;
+    work::requeue(tx, &kinds.requeues)?;
+    work::take(tx, &kinds.takes)?;
+    inbound::inbound(tx, &kinds.inbound)?;
+    progress::progress(tx, &kinds.progress)?;
+    work::finish(tx, &kinds.finishes)?;
+    life::life(tx, &kinds.life)?;
+    auth::auth(tx, &kinds.auth)?;
+    consumers::consumers(tx, &kinds.consumers)?;
+    sweep::sweep(tx, &kinds.sweeps)
 }

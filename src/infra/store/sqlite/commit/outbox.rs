@@ -1,21 +1,19 @@
 //! The events of a batch, in the order they happened, written at its end. Without a position they are the outbox.
 
+use rusqlite::Connection;
 use serde::Serialize;
-use sqlx::sqlite::SqliteConnection;
 
 use super::Tx;
 use crate::domain::command::CommandType;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{DATA_LIMIT, EventType, Log};
-use crate::domain::ids::{CommandId, EventId, MessageId, SessionId, Shard, TenantId};
+use crate::domain::ids::{CommandId, EventId, MessageId, Position, SessionId, Shard, TenantId};
 use crate::domain::time::Timestamp;
-use crate::infra::store::sqlite::sql::{Bulk, log_number};
+use crate::infra::store::sqlite::sql::log_number;
+use crate::infra::store::sqlite::statement::each;
 
-static INSERT: Bulk = Bulk::new(
-    "insert into events (event_id, tenant_id, shard, log, session_id, seq, type, version, occurred_at, data) values ",
-    10,
-    "",
-);
+const INSERT: &str = "insert into events (event_id, tenant_id, shard, log, session_id, seq, position, type, version, \
+    occurred_at, data) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// The version of every shape of `data` written here.
 const VERSION: i64 = 1;
@@ -27,6 +25,7 @@ struct Row {
     log: Log,
     session: SessionId,
     seq: i64,
+    position: Option<Position>,
     kind: &'static str,
     at: Timestamp,
     data: String,
@@ -37,21 +36,33 @@ struct Row {
 pub(super) struct Outbox(Vec<Row>);
 
 impl Outbox {
-    pub(super) async fn flush(&mut self, conn: &mut SqliteConnection) -> Result<()> {
+    /// How many rows of a log have no position yet.
+    pub(super) fn unnumbered(&self, shard: Shard, log: Log) -> usize {
+        self.0.iter().filter(|row| row.awaits(shard, log)).count()
+    }
+
+    /// Numbers the first `count` of them, from the position after `last` on.
+    pub(super) fn number(&mut self, (shard, log): (Shard, Log), last: Position, count: usize) {
+        let rows = self.0.iter_mut().filter(|row| row.awaits(shard, log)).take(count);
+        for (nth, row) in rows.enumerate() {
+            row.position = Some(last.plus(nth + 1));
+        }
+    }
+
+    pub(super) fn flush(&mut self, conn: &Connection) -> Result<()> {
         let rows = std::mem::take(&mut self.0);
-        INSERT
-            .execute(conn, &rows, |row, cells| {
-                cells.id(row.id.0).id(row.tenant.0).int(i64::from(row.shard.0)).int(log_number(row.log));
-                cells
-                    .id(row.session.0)
-                    .int(row.seq)
-                    .text(row.kind)
-                    .int(VERSION)
-                    .int(row.at.0)
-                    .text(&row.data);
-            })
-            .await
-            .map(drop)
+        each(conn, INSERT, &rows, |row, cells| {
+            cells.id(row.id.0).id(row.tenant.0).int(i64::from(row.shard.0)).int(log_number(row.log));
+            cells.id(row.session.0).int(row.seq).opt_int(row.position.map(|position| position.0));
+            cells.text(row.kind).int(VERSION).int(row.at.0).text(&row.data);
+        })
+        .map(drop)
+    }
+}
+
+impl Row {
+    fn awaits(&self, shard: Shard, log: Log) -> bool {
+        self.position.is_none() && self.shard == shard && self.log == log
     }
 }
 
@@ -127,7 +138,18 @@ impl Tx<'_> {
         let seq = self.sessions.next_seq(session, log)?;
         let row = self.sessions.change(session)?;
         let (tenant, shard) = (row.tenant, row.shard);
-        self.outbox.0.push(Row { id: EventId::new(), tenant, shard, log, session, seq, kind, at, data });
+        self.outbox.0.push(Row {
+            id: EventId::new(),
+            tenant,
+            shard,
+            log,
+            session,
+            seq,
+            position: None,
+            kind,
+            at,
+            data,
+        });
         Ok(seq)
     }
 }

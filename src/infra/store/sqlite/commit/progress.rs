@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
+use rusqlite::Connection;
 use serde::Serialize;
-use sqlx::sqlite::SqliteConnection;
 
 use super::{Item, Tx};
 use crate::domain::error::{Error, Result};
@@ -14,25 +14,16 @@ use crate::domain::ids::{CommandId, MessageId, SessionId};
 use crate::domain::message::MessageState;
 use crate::domain::time::Timestamp;
 use crate::domain::write::{MessageNews, Outcome, Progress};
-use crate::infra::store::sqlite::sql::{Bulk, Columns};
+use crate::infra::store::sqlite::sql::Columns;
+use crate::infra::store::sqlite::statement::{each, fetch};
 
-pub(super) static LOAD: Bulk = Bulk::new(
-    "select v.column1, v.column2, m.id, c.jid, m.peer, m.state, m.command_id from (values ",
-    2,
-    ") v cross join session_messages m on m.session_id = v.column1 and m.wa_id = v.column2 and m.direction = 'out' \
-     cross join session_chats c on c.id = m.chat_id",
-);
-pub(super) static SAVE: Bulk = Bulk::new(
-    "update session_messages set state = v.column2, code = v.column3, failure = v.column4, updated_at = v.column5 \
-     from (values ",
-    5,
-    ") v where session_messages.id = v.column1",
-);
-pub(super) static END_COMMANDS: Bulk = Bulk::new(
-    "update commands set state = v.column2, updated_at = v.column3 from (values ",
-    3,
-    ") v where commands.id = v.column1",
-);
+// The condition on `state` is the index's own, word for word: SQLite sees by it that the index applies.
+pub(super) const LOAD: &str = "select m.session_id, m.wa_id, m.id, c.jid, m.peer, m.state, m.command_id \
+    from session_messages m cross join session_chats c on c.id = m.chat_id \
+    where m.session_id = ? and m.wa_id = ? and m.direction = 'out' and m.state > 0";
+pub(super) const SAVE: &str =
+    "update session_messages set state = ?2, code = ?3, failure = ?4, updated_at = ?5 where id = ?1";
+pub(super) const END_COMMANDS: &str = "update commands set state = ?2, updated_at = ?3 where id = ?1";
 
 /// One outgoing message as a batch sees it.
 pub(super) struct Outgoing {
@@ -74,18 +65,16 @@ struct Moved<'a> {
 pub(super) struct Ended(Vec<(CommandId, &'static str, Timestamp)>);
 
 impl Ended {
-    pub(super) async fn flush(&self, conn: &mut SqliteConnection) -> Result<()> {
-        END_COMMANDS
-            .execute(conn, &self.0, |(id, state, at), cells| {
-                cells.id(id.0).text(state).int(at.0);
-            })
-            .await
-            .map(drop)
+    pub(super) fn flush(&self, conn: &Connection) -> Result<()> {
+        each(conn, END_COMMANDS, &self.0, |(id, state, at), cells| {
+            cells.id(id.0).text(state).int(at.0);
+        })
+        .map(drop)
     }
 }
 
 /// Takes news about messages, the lower ranks first: an acknowledgement that shares a batch with its receipt is told.
-pub(super) async fn progress(tx: &mut Tx<'_>, items: &[Item<'_, Progress>]) -> Result<()> {
+pub(super) fn progress(tx: &mut Tx<'_>, items: &[Item<'_, Progress>]) -> Result<()> {
     let mut news: Vec<(SessionId, &MessageNews)> = Vec::new();
     for &(place, progress) in items {
         let answer = tx.owned(progress.fence, progress.session).map(|()| Outcome::Done);
@@ -95,7 +84,7 @@ pub(super) async fn progress(tx: &mut Tx<'_>, items: &[Item<'_, Progress>]) -> R
         tx.answer(place, answer);
     }
     news.sort_by_key(|(_, piece)| piece.state.rank());
-    let mut messages = load(tx.conn, &news).await?;
+    let mut messages = load(tx.conn, &news)?;
     let mut ended = Ended::default();
     for (session, piece) in news {
         // News of a message we do not know is no news: another device sent it before we were linked.
@@ -103,21 +92,21 @@ pub(super) async fn progress(tx: &mut Tx<'_>, items: &[Item<'_, Progress>]) -> R
             advance(tx, message, piece, &mut ended)?;
         }
     }
-    save(tx.conn, messages.values()).await?;
-    ended.flush(tx.conn).await
+    save(tx.conn, messages.values())?;
+    ended.flush(tx.conn)
 }
 
 type ByWaId<'a> = HashMap<(SessionId, &'a str), Outgoing>;
 
-async fn load<'a>(conn: &mut SqliteConnection, news: &[(SessionId, &'a MessageNews)]) -> Result<ByWaId<'a>> {
+fn load<'a>(conn: &Connection, news: &[(SessionId, &'a MessageNews)]) -> Result<ByWaId<'a>> {
     let mut wanted: Vec<_> = news.iter().map(|(session, piece)| (*session, piece.wa_id.0.as_str())).collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let rows = LOAD.fetch(conn, &wanted, |(session, wa_id), cells| {
+    let rows = fetch(conn, LOAD, &wanted, |(session, wa_id), cells| {
         cells.id(session.0).text(wa_id);
     });
     let mut messages: ByWaId<'a> = HashMap::new();
-    for row in rows.await? {
+    for row in rows? {
         let name = (SessionId(row.id(0)?), row.text(1)?);
         let Ok(place) = wanted.binary_search(&name) else { continue };
         let mut message = Outgoing::new(name.0, MessageId(row.id(2)?), state(row.int(5)?)?);
@@ -184,17 +173,13 @@ fn event(state: MessageState) -> Option<EventType> {
 }
 
 /// Writes the messages that moved.
-pub(super) async fn save(
-    conn: &mut SqliteConnection,
-    messages: impl Iterator<Item = &Outgoing>,
-) -> Result<()> {
+pub(super) fn save<'o>(conn: &Connection, messages: impl Iterator<Item = &'o Outgoing>) -> Result<()> {
     let moved: Vec<_> = messages.filter_map(|message| Some((message, message.updated?))).collect();
-    SAVE.execute(conn, &moved, |(message, at), cells| {
+    each(conn, SAVE, &moved, |(message, at), cells| {
         let failure = message.failure.as_ref();
         cells.id(message.id.0).int(message.state.rank());
         cells.opt_text(failure.map(|(code, _)| code.as_str()));
         cells.opt_text(failure.map(|(_, reason)| reason.as_str())).int(at.0);
     })
-    .await
     .map(drop)
 }

@@ -2,25 +2,18 @@
 
 use std::collections::HashMap;
 
-use sqlx::sqlite::SqliteConnection;
+use rusqlite::Connection;
 
 use crate::domain::error::{Error, Result};
 use crate::domain::event::Log;
 use crate::domain::ids::{SessionId, Shard, TenantId};
-use crate::infra::store::sqlite::sql::{Bulk, Columns, narrow};
+use crate::infra::store::sqlite::sql::{Columns, narrow};
+use crate::infra::store::sqlite::statement::{each, fetch};
 
-pub(super) static LOAD: Bulk = Bulk::new(
-    "select id, tenant_id, shard, next_event_seq, next_command_seq, queued, deleted_at is not null \
-     from sessions where id in (values ",
-    1,
-    ")",
-);
-pub(super) static SAVE: Bulk = Bulk::new(
-    "update sessions set next_event_seq = v.column2, next_command_seq = v.column3, queued = v.column4 \
-     from (values ",
-    4,
-    ") v where sessions.id = v.column1",
-);
+pub(super) const LOAD: &str = "select id, tenant_id, shard, next_event_seq, next_command_seq, queued, \
+    deleted_at is not null from sessions where id = ?";
+pub(super) const SAVE: &str =
+    "update sessions set next_event_seq = ?2, next_command_seq = ?3, queued = ?4 where id = ?1";
 
 /// What every change of a session needs.
 #[derive(Clone, Debug)]
@@ -42,19 +35,19 @@ pub(super) struct Counters {
 pub(super) struct Sessions(HashMap<SessionId, Counters>);
 
 impl Sessions {
-    pub(super) async fn load(conn: &mut SqliteConnection, ids: &[SessionId]) -> Result<Self> {
+    pub(super) fn load(conn: &Connection, ids: &[SessionId]) -> Result<Self> {
         let mut sessions = Self::default();
-        sessions.add(conn, ids).await?;
+        sessions.add(conn, ids)?;
         Ok(sessions)
     }
 
     /// Reads those that are not yet here.
-    pub(super) async fn add(&mut self, conn: &mut SqliteConnection, ids: &[SessionId]) -> Result<()> {
+    pub(super) fn add(&mut self, conn: &Connection, ids: &[SessionId]) -> Result<()> {
         let missing: Vec<_> = ids.iter().filter(|id| !self.0.contains_key(id)).collect();
-        let rows = LOAD.fetch(conn, &missing, |id, cells| {
+        let rows = fetch(conn, LOAD, &missing, |id, cells| {
             cells.id(id.0);
         });
-        for row in rows.await? {
+        for row in rows? {
             let counters = Counters {
                 tenant: TenantId(row.id(1)?),
                 shard: Shard(narrow(row.int(2)?)?),
@@ -115,12 +108,11 @@ impl Sessions {
         Ok(())
     }
 
-    pub(super) async fn flush(&mut self, conn: &mut SqliteConnection) -> Result<()> {
+    pub(super) fn flush(&mut self, conn: &Connection) -> Result<()> {
         let changed: Vec<_> = self.0.iter().filter(|(_, row)| row.changed).collect();
-        SAVE.execute(conn, &changed, |(id, row), cells| {
+        each(conn, SAVE, &changed, |(id, row), cells| {
             cells.id(id.0).int(row.next_event).int(row.next_command).int(row.queued);
-        })
-        .await?;
+        })?;
         for row in self.0.values_mut() {
             row.changed = false;
         }

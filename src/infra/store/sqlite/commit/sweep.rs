@@ -6,7 +6,8 @@ use crate::domain::error::Result;
 use crate::domain::ids::{CommandId, MessageId, SessionId, WaId};
 use crate::domain::message::MessageState;
 use crate::domain::write::{MessageNews, Outcome, Sweep};
-use crate::infra::store::sqlite::sql::{Columns, execute, limit, rows};
+use crate::infra::store::sqlite::sql::{Columns, limit};
+use crate::infra::store::sqlite::statement::{execute, rows};
 
 // The conditions are the index's own, word for word: SQLite sees by them that it applies.
 pub(super) const OVERDUE: &str = "select m.session_id, m.id, m.wa_id, c.jid, m.peer, m.state, k.id from commands k \
@@ -17,15 +18,15 @@ pub(super) const OLD_KEYS: &str = "delete from idempotency where (tenant_id, key
     (select tenant_id, key from idempotency where created_at < ? order by created_at limit ?)";
 
 /// Sweeps.
-pub(super) async fn sweep(tx: &mut Tx<'_>, items: &[Item<'_, Sweep>]) -> Result<()> {
+pub(super) fn sweep(tx: &mut Tx<'_>, items: &[Item<'_, Sweep>]) -> Result<()> {
     for &(place, sweep) in items {
         let answer = match tx.leases.check(sweep.fence) {
             Ok(()) => {
-                let failed = fail_overdue(tx, sweep).await?;
+                let failed = fail_overdue(tx, sweep)?;
                 let removed = execute(tx.conn, OLD_KEYS, |cells| {
                     cells.int(sweep.keys_before.0).int(limit(sweep.limit));
                 });
-                Ok(Outcome::Swept(failed + usize::try_from(removed.await?).unwrap_or(usize::MAX)))
+                Ok(Outcome::Swept(failed + usize::try_from(removed?).unwrap_or(usize::MAX)))
             }
             Err(refusal) => Err(refusal),
         };
@@ -34,11 +35,10 @@ pub(super) async fn sweep(tx: &mut Tx<'_>, items: &[Item<'_, Sweep>]) -> Result<
     Ok(())
 }
 
-async fn fail_overdue(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<usize> {
-    let found = rows(&mut *tx.conn, OVERDUE, |cells| {
+fn fail_overdue(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<usize> {
+    let found = rows(tx.conn, OVERDUE, |cells| {
         cells.int(i64::from(sweep.fence.shard.0)).int(sweep.at.0).int(limit(sweep.limit));
-    })
-    .await?;
+    })?;
     let mut messages = Vec::new();
     for row in &found {
         let session = SessionId(row.id(0)?);
@@ -52,7 +52,7 @@ async fn fail_overdue(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<usize> {
     let mut sessions: Vec<_> = messages.iter().map(|message| message.session).collect();
     sessions.sort_unstable();
     sessions.dedup();
-    tx.sessions.add(tx.conn, &sessions).await?;
+    tx.sessions.add(tx.conn, &sessions)?;
     let mut ended = Ended::default();
     for message in &mut messages {
         let news = MessageNews {
@@ -66,7 +66,7 @@ async fn fail_overdue(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<usize> {
         };
         progress::advance(tx, message, &news, &mut ended)?;
     }
-    progress::save(tx.conn, messages.iter()).await?;
-    ended.flush(tx.conn).await?;
+    progress::save(tx.conn, messages.iter())?;
+    ended.flush(tx.conn)?;
     Ok(messages.len())
 }

@@ -12,15 +12,19 @@ use crate::infra::store::sqlite::sql::{Columns, rows};
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "select id, jid, session_id, pn, lid, name, last_message, last_message_at from session_chats where ",
+            "select c.id, c.jid, c.session_id, c.pn, c.lid, c.name, c.last_message, c.last_message_at ",
             $rest,
-            " and (last_message_at, id) < (?2, ?3) order by last_message_at desc, id desc limit ?4"
+            " and (c.last_message_at, c.id) < (?2, ?3) order by c.last_message_at desc, c.id desc limit ?4"
         )
     };
 }
 
-const OF_TENANT: &str = select!("tenant_id = ?1");
-const OF_SESSION: &str = select!("tenant_id = ?1 and session_id = ?5");
+const OF_TENANT: &str = select!("from session_chats c where c.tenant_id = ?1");
+/// All the session's chats are looked at: there are as many as one person has, and no index to keep.
+pub(in crate::infra::store::sqlite) const OF_SESSION: &str = select!(
+    "from (select distinct chat_id from session_chat_aliases where session_id = ?5) v \
+     cross join session_chats c on c.id = v.chat_id where c.tenant_id = ?1"
+);
 
 /// Conversations of a tenant, or of one of its sessions.
 pub(in crate::infra::store::sqlite) async fn list(

@@ -101,7 +101,7 @@ pub(in crate::infra::store::sqlite) async fn head(
 }
 
 /// A row of `select!`.
-pub(in crate::infra::store::sqlite) fn event(row: &SqliteRow) -> Result<Event> {
+pub(in crate::infra::store::sqlite) fn event(row: &impl Columns) -> Result<Event> {
     Ok(Event {
         event_id: EventId(row.id(0)?),
         kind: row.text(1)?.to_owned(),

@@ -27,14 +27,23 @@ macro_rules! select {
 const ONE: &str = select!(
     "from session_messages m cross join session_chats c on c.id = m.chat_id where m.id = ? and m.tenant_id = ?"
 );
-/// The chats known by the address, one per session; of each its latest messages below the cursor, by the index.
-const LIST: &str = select!(
+/// Of each chat known by the address, its latest messages below the cursor, by the index.
+pub(in crate::infra::store::sqlite) const OF_SESSION: &str = select!(
     "from session_chat_aliases a cross join session_chats c on c.id = a.chat_id \
      cross join session_messages m on m.id in ( \
-        select n.id from session_messages n where n.chat_id = a.chat_id and (n.timestamp, n.id) < (?4, ?5) \
-        order by n.timestamp desc, n.id desc limit ?6) \
-     where a.tenant_id = ?1 and a.address = ?2 and (?3 is null or a.session_id = ?3) \
-     order by m.timestamp desc, m.id desc limit ?6"
+        select n.id from session_messages n where n.chat_id = a.chat_id and (n.timestamp, n.id) < (?3, ?4) \
+        order by n.timestamp desc, n.id desc limit ?5) \
+     where a.session_id = ?6 and a.address = ?2 and a.tenant_id = ?1 \
+     order by m.timestamp desc, m.id desc limit ?5"
+);
+/// The same of every session of the tenant that knows the address.
+pub(in crate::infra::store::sqlite) const OF_TENANT: &str = select!(
+    "from sessions s cross join session_chat_aliases a on a.session_id = s.id and a.address = ?2 \
+     cross join session_chats c on c.id = a.chat_id \
+     cross join session_messages m on m.id in ( \
+        select n.id from session_messages n where n.chat_id = a.chat_id and (n.timestamp, n.id) < (?3, ?4) \
+        order by n.timestamp desc, n.id desc limit ?5) \
+     where s.tenant_id = ?1 order by m.timestamp desc, m.id desc limit ?5"
 );
 
 /// One message.
@@ -59,8 +68,12 @@ pub(in crate::infra::store::sqlite) async fn list(
 ) -> Result<Page<MessageView>> {
     let name = chat.parse::<Address>().map_or_else(|_odd| chat.to_owned(), |address| address.to_string());
     let (at, id) = moment_mark(page)?.unwrap_or((i64::MAX, Uuid::max()));
-    let found = rows(pool, LIST, |cells| {
-        cells.id(tenant.0).text(&name).opt_id(session.map(|id| id.0)).int(at).id(id).int(wanted(page));
+    let sql = if session.is_some() { OF_SESSION } else { OF_TENANT };
+    let found = rows(pool, sql, |cells| {
+        cells.id(tenant.0).text(&name).int(at).id(id).int(wanted(page));
+        if let Some(session) = session {
+            cells.id(session.0);
+        }
     })
     .await?;
     let views = found.iter().map(view).collect::<Result<Vec<_>>>()?;
