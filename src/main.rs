@@ -3,7 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use recado::commands::{demo, doctor, migrate, openapi, serve};
+
+/// A message is some hundred small allocations, made on one thread and freed on another: measured, a fifth of the time.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// WhatsApp messaging as an actor system: thousands of sessions behind one API, and nothing lost.
 #[derive(Parser)]

@@ -99,17 +99,18 @@ impl Directory {
         self.shared.sessions.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Tells a session that something may wait for it; starts its actor if there is none.
+    /// Tells a session that something may wait for it, `work` says what; starts its actor if there is none.
     ///
     /// # Errors
     /// `Unavailable` when its shard is not here or the actor cannot start.
     pub async fn wake(
         &self,
         session: SessionId,
+        work: session::Msg,
         make: impl FnOnce(Fence) -> supervisor::Child,
     ) -> Result<()> {
         if let Some(actor) = self.find(session)
-            && actor.cast(session::Msg::Wake).is_ok()
+            && actor.cast(work).is_ok()
         {
             return Ok(());
         }

@@ -4,8 +4,10 @@
 //! writes are refused at once with `Busy` and lose nothing.
 //!
 //! Group commit without a timer: the first write of a batch casts `Flush` behind itself. The mailbox is first in,
-//! first out, so all that arrived meanwhile stands in front of it.
+//! first out, so all that arrived meanwhile stands in front of it. Each transaction numbers the rows it adds, with the
+//! right its shard's relay lends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,15 +107,24 @@ impl State {
         if self.writes.is_empty() {
             return;
         }
-        let writes: Arc<[Write]> = std::mem::take(&mut self.writes).into();
+        let mut writes = std::mem::take(&mut self.writes);
+        let shards: BTreeSet<_> = writes.iter().filter_map(Write::wakes).collect();
+        let stamps: Vec<_> =
+            shards.iter().filter_map(|shard| Some((*shard, self.relays.stamp(*shard)?))).collect();
+        writes.extend(stamps.iter().map(|(_, stamp)| stamp.clone()));
+        let writes: Arc<[Write]> = writes.into();
         let replies = std::mem::take(&mut self.replies);
         let started = tokio::time::Instant::now();
-        let answers = commit(&*self.store, &writes).await;
-        telemetry::ledger_commit(writes.len(), started.elapsed());
+        let mut answers = commit(&*self.store, &writes).await;
+        telemetry::ledger_commit(replies.len(), started.elapsed());
         if answers.iter().any(Result::is_ok) {
             self.ledgers.committed.store(Some(Arc::new(tokio::time::Instant::now())));
         }
-        for shard in writes.iter().filter_map(Write::wakes) {
+        let numbered = answers.split_off(replies.len());
+        for ((shard, _), answer) in stamps.iter().zip(&numbered) {
+            self.relays.stamped(*shard, answer);
+        }
+        for shard in shards.into_iter().filter(|shard| stamps.iter().all(|(stamped, _)| stamped != shard)) {
             self.relays.wake(shard);
         }
         if writes.iter().any(|write| matches!(write, Write::Redrive(_))) {

@@ -114,7 +114,7 @@ impl State {
 /// Wakes a session or starts its actor. A failure is only a delay: the next poll comes.
 async fn wake(setup: &Setup, session: SessionId) {
     let make = |fence| -> Child { session::child(session, fence, setup) };
-    if let Err(error) = setup.directory.wake(session, make).await {
+    if let Err(error) = setup.directory.wake(session, session::Msg::Wake, make).await {
         tracing::debug!(session.id = %session, %error, "a session could not be woken");
     }
 }

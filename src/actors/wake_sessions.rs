@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::handler::{Delivery, Failure, Handler};
 use super::session::{self, Setup};
+use crate::domain::command::CommandType;
 use crate::domain::error::Kind;
 
 /// The group's name.
@@ -21,8 +22,11 @@ pub struct WakeSessions {
 impl Handler for WakeSessions {
     async fn handle(&self, delivery: &Delivery) -> Result<(), Failure> {
         let session = delivery.session;
-        let woken =
-            self.setup.directory.wake(session, |fence| session::child(session, fence, &self.setup)).await;
+        let messages = CommandType::SendMessage.as_str();
+        let only_messages = delivery.entries.iter().all(|entry| entry.event.kind == messages);
+        let work = if only_messages { session::Msg::Queued } else { session::Msg::Wake };
+        let start = |fence| session::child(session, fence, &self.setup);
+        let woken = self.setup.directory.wake(session, work, start).await;
         woken.map_err(|error| match error.kind {
             Kind::Busy | Kind::Unavailable | Kind::Fenced | Kind::Bug => {
                 Failure::Retry { error: error.to_string(), after: None }

@@ -1,10 +1,11 @@
-//! The relay of one shard: numbers what was committed and carries it to the streams.
+//! The relay of one shard: has what is committed numbered, and carries it to the streams.
 //!
 //! Promises: every committed row reaches its stream, once, in order, without gaps, whatever the stream loses and
 //! wherever the relay dies. A relay that lost its lease numbers nothing and ends. A lost wake-up costs at most one
 //! poll. A stream that holds more than the table was ever given is never appended to: that needs a person.
 //!
-//! How: one fenced transaction gives the next positions; then rows above the stream's tail are appended on the
+//! How: the relay lends the ledger its right to number, and each commit numbers what it adds; what was committed without
+//! (before this relay, or when a commit failed) the relay numbers itself, in a fenced transaction. Then rows above the stream's tail are appended on the
 //! condition that the tail is still what it was. The tail is asked from the stream, never remembered across a failure,
 //! so any loss heals itself. Numbering and carrying overlap; each log is carried by its own task.
 
@@ -14,7 +15,7 @@ mod refill;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -83,7 +84,7 @@ impl Default for Settings {
 
 /// What it understands.
 pub enum Msg {
-    /// Something was committed.
+    /// Something was committed and numbered, or has to be numbered.
     Wake,
     /// Look whether something was committed unnoticed or the stream lost something.
     Poll,
@@ -136,7 +137,7 @@ impl Actor for Relay {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Arguments) -> Result<State, ActorProcessingErr> {
-        args.relays.attach(args.fence.shard, myself.clone());
+        args.relays.attach(args.fence, args.settings.stamp, myself.clone());
         myself.cast(Msg::Poll)?;
         let lanes = Log::ALL.map(|log| Lane::new(StreamKey { shard: args.fence.shard, log }));
         Ok(State { args, stamping: None, again: false, failing: false, lanes, poll: None })
@@ -150,8 +151,11 @@ impl Actor for Relay {
     ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Wake => {
-                state.args.relays.woken(state.args.fence.shard);
-                state.stamp(&myself);
+                let woken = state.args.relays.woken(state.args.fence.shard);
+                state.known(&myself, woken.heads);
+                if woken.unnumbered {
+                    state.stamp(&myself);
+                }
             }
             Msg::Poll => {
                 // Asking the stream for its tail again is how a loss is noticed while nothing new comes.
@@ -172,6 +176,14 @@ impl Actor for Relay {
 }
 
 impl State {
+    /// So far the logs are numbered.
+    fn known(&mut self, myself: &ActorRef<Msg>, heads: [Position; 2]) {
+        for (lane, head) in self.lanes.iter_mut().zip(heads) {
+            lane.know_head(head);
+        }
+        Log::ALL.into_iter().for_each(|log| self.publish(myself, log));
+    }
+
     /// Numbers what has no position, unless that is under way: then once more afterwards.
     fn stamp(&mut self, myself: &ActorRef<Msg>) {
         if self.stamping.is_some() {
@@ -192,10 +204,7 @@ impl State {
             Ok(Outcome::Stamped { stamped, heads }) => {
                 self.failing = false;
                 more |= stamped >= self.args.settings.stamp;
-                for (lane, head) in self.lanes.iter_mut().zip(heads) {
-                    lane.know_head(head);
-                }
-                Log::ALL.into_iter().for_each(|log| self.publish(myself, log));
+                self.known(myself, heads);
             }
             Err(error) if error.kind == Kind::Fenced => return Err(error),
             // The poll tries again: without a store there are no commits that could not wait.
@@ -254,8 +263,20 @@ pub struct Relays {
 #[derive(Default)]
 struct Slot {
     actor: arc_swap::ArcSwapOption<ActorRef<Msg>>,
+    /// The right to number and how many rows at once, lent to the ledger.
+    stamp: arc_swap::ArcSwapOption<(Fence, usize)>,
+    /// How far commits have numbered the logs.
+    heads: [AtomicI64; 2],
+    /// Whether a commit left rows without a position.
+    unnumbered: AtomicBool,
     /// Whether a wake-up is on its way: a second one would say the same.
     woken: AtomicBool,
+}
+
+/// What a wake-up tells.
+struct Woken {
+    heads: [Position; 2],
+    unnumbered: bool,
 }
 
 impl Relays {
@@ -265,30 +286,65 @@ impl Relays {
         Self { slots: (0..shards).map(|_| Slot::default()).collect() }
     }
 
-    /// Tells the relay of a shard that something was committed. Never waits; many calls are one wake-up.
-    pub fn wake(&self, shard: Shard) {
-        let Some(slot) = self.slots.get(usize::from(shard.0)) else { return };
-        if slot.woken.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let actor = slot.actor.load();
-        if actor.as_ref().is_none_or(|actor| actor.cast(Msg::Wake).is_err()) {
-            // Nobody here: the next relay of this shard looks for itself when it starts.
-            slot.woken.store(false, Ordering::Release);
+    /// What numbers the rows of a shard in the transaction that adds them, if its relay is here.
+    #[must_use]
+    pub fn stamp(&self, shard: Shard) -> Option<Write> {
+        let lent = self.slot(shard)?.stamp.load_full()?;
+        Some(Write::Stamp(lent.0, lent.1))
+    }
+
+    /// Tells the relay of a shard what became of a stamp. Never waits; many calls are one wake-up.
+    pub fn stamped(&self, shard: Shard, answer: &Result<Outcome>) {
+        let Some(slot) = self.slot(shard) else { return };
+        let Some((_, most)) = slot.stamp.load_full().as_deref().copied() else { return self.wake(shard) };
+        match answer {
+            Ok(Outcome::Stamped { stamped, heads }) if *stamped < most => {
+                for (known, head) in slot.heads.iter().zip(heads) {
+                    known.fetch_max(head.0, Ordering::AcqRel);
+                }
+                slot.poke();
+            }
+            Ok(_) | Err(_) => self.wake(shard),
         }
     }
 
-    fn attach(&self, shard: Shard, actor: ActorRef<Msg>) {
-        if let Some(slot) = self.slots.get(usize::from(shard.0)) {
+    /// Tells the relay of a shard that rows without a position were committed.
+    pub fn wake(&self, shard: Shard) {
+        let Some(slot) = self.slot(shard) else { return };
+        slot.unnumbered.store(true, Ordering::Release);
+        slot.poke();
+    }
+
+    fn slot(&self, shard: Shard) -> Option<&Slot> {
+        self.slots.get(usize::from(shard.0))
+    }
+
+    fn attach(&self, fence: Fence, most: usize, actor: ActorRef<Msg>) {
+        if let Some(slot) = self.slot(fence.shard) {
             slot.actor.store(Some(Arc::new(actor)));
+            slot.stamp.store(Some(Arc::new((fence, most))));
             slot.woken.store(false, Ordering::Release);
         }
     }
 
     /// A wake-up has arrived; commits from now on need a new one.
-    fn woken(&self, shard: Shard) {
-        if let Some(slot) = self.slots.get(usize::from(shard.0)) {
-            slot.woken.store(false, Ordering::Release);
+    fn woken(&self, shard: Shard) -> Woken {
+        let Some(slot) = self.slot(shard) else { return Woken { heads: Default::default(), unnumbered: true } };
+        slot.woken.store(false, Ordering::Release);
+        let heads = slot.heads.each_ref().map(|head| Position(head.load(Ordering::Acquire)));
+        Woken { heads, unnumbered: slot.unnumbered.swap(false, Ordering::AcqRel) }
+    }
+}
+
+impl Slot {
+    fn poke(&self) {
+        if self.woken.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let actor = self.actor.load();
+        if actor.as_ref().is_none_or(|actor| actor.cast(Msg::Wake).is_err()) {
+            // Nobody here: the next relay of this shard looks for itself when it starts.
+            self.woken.store(false, Ordering::Release);
         }
     }
 }

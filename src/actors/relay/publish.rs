@@ -114,9 +114,10 @@ impl Lane {
         self.tail = None;
     }
 
-    /// What the table says, in a transaction that also proved our right to know.
+    /// What the table says, in a transaction that also proved our right to know. Answers may overtake each other.
     pub(super) fn know_head(&mut self, head: Position) {
-        self.head = head;
+        self.head = self.head.max(head);
+        let head = self.head;
         let Some(tail) = self.tail else { return };
         telemetry::relay_lag(self.key.shard, self.key.log, head, tail);
         if tail > head {

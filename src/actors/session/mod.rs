@@ -71,6 +71,8 @@ pub struct Arguments {
 pub enum Msg {
     /// There may be commands: look.
     Wake,
+    /// Messages were queued: look, if there is a link to send them on. Else they wait for it.
+    Queued,
     /// Look after deadlines.
     Tick,
     /// The link left events in the inbox.
@@ -137,6 +139,8 @@ impl Actor for Session {
     ) -> Result<(), ActorProcessingErr> {
         let done = match msg {
             Msg::Wake => state.work(&myself).await,
+            Msg::Queued if state.connection.live().is_none() => Ok(()),
+            Msg::Queued => state.work(&myself).await,
             Msg::Tick => {
                 state._tick = Some(send_tick(&myself));
                 state.tick(&myself).await

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::{mpsc, oneshot};
 
 use super::statement::{self, failed};
@@ -84,6 +85,8 @@ fn open(path: &Path) -> Result<Connection> {
     let conn = Connection::open(path).map_err(failed)?;
     conn.busy_timeout(BUSY).map_err(failed)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // One plan per statement, whatever is bound: otherwise some are planned anew for every row.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(failed)?;
     for (name, value) in PRAGMAS {
         // Some of them answer with a row.
         conn.pragma_update_and_check(None, name, value, |_row| Ok(())).or_else(silent).map_err(failed)?;
