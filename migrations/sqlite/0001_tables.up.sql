@@ -218,15 +218,16 @@ create unique index dead_letters_once on dead_letters (shard, log, group_name, e
 create index dead_letters_by_tenant on dead_letters (tenant_id, id);
 create index dead_letters_redriving on dead_letters (shard, log, group_name, id) where state = 'redriving';
 
+-- id is the order of time.
 create table idempotency (
+    id           integer primary key not null,
     tenant_id    blob not null,
     key          text not null,
     fingerprint  blob not null,
     response     text not null,
-    created_at   integer not null,
-    primary key (tenant_id, key)
-) strict, without rowid;
-create index idempotency_by_age on idempotency (created_at);
+    created_at   integer not null
+) strict;
+create unique index idempotency_by_key on idempotency (tenant_id, key);
 
 create table probes (
     id  integer primary key not null,

@@ -106,7 +106,7 @@ const PRAGMAS: [(&str, &str); 8] = [
     ("cache_size", "-64000"),
     ("mmap_size", "268435456"),
     ("temp_store", "memory"),
-    ("wal_autocheckpoint", "4000"),
+    ("wal_autocheckpoint", "16000"),
     ("journal_size_limit", "67108864"),
 ];
 

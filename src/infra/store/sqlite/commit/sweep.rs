@@ -14,8 +14,8 @@ pub(super) const OVERDUE: &str = "select m.session_id, m.id, m.wa_id, c.jid, m.p
     cross join session_messages m on m.id = k.message_id cross join session_chats c on c.id = m.chat_id \
     where k.shard = ? and k.deadline is not null and k.state in ('queued', 'taken') and k.deadline <= ? \
     order by k.deadline limit ?";
-pub(super) const OLD_KEYS: &str = "delete from idempotency where (tenant_id, key) in \
-    (select tenant_id, key from idempotency where created_at < ? order by created_at limit ?)";
+pub(super) const OLD_KEYS: &str = "delete from idempotency where created_at < ? and id in \
+    (select id from idempotency v order by id limit ?)";
 
 /// Sweeps.
 pub(super) fn sweep(tx: &mut Tx<'_>, items: &[Item<'_, Sweep>]) -> Result<()> {
