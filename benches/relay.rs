@@ -93,7 +93,7 @@ async fn own(store: &dyn Store) -> Result<Fence> {
 }
 
 async fn one(store: &dyn Store, write: Write) -> Result<Outcome> {
-    let mut answers = store.commit(&[write]).await?;
+    let mut answers = store.commit([write].into()).await?;
     Ok(answers.pop().context("no answer")??)
 }
 
@@ -114,7 +114,7 @@ async fn fill(store: &dyn Store, wanted: i64) -> Result<i64> {
         let batch = BATCH.min(usize::try_from((wanted - waiting + 1) / 2)?);
         let writes: Vec<Write> =
             numbers.by_ref().take(batch).map(|session| accept(*session)).collect::<Result<_>>()?;
-        for answer in store.commit(&writes).await? {
+        for answer in store.commit(writes.into()).await? {
             answer?;
         }
     }

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::data::Data;
 use super::error::Error;
 use super::ids::{EventId, Position, SessionId, TenantId};
 use super::time::Timestamp;
@@ -142,7 +142,7 @@ pub struct Event {
     pub occurred_at: Timestamp,
     /// What happened.
     #[schema(value_type = Object)]
-    pub data: Value,
+    pub data: Data,
 }
 
 /// An event on its way through a stream: the envelope with what routing needs, and its JSON made once.
@@ -177,7 +177,7 @@ mod tests {
             seq: 1,
             position: Position(7),
             occurred_at: now(),
-            data: serde_json::json!({"messageId": "x"}),
+            data: Data::from(&serde_json::json!({"messageId": "x"})),
         };
         let json = serde_json::to_value(&event).unwrap();
         let mut keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();

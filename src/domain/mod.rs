@@ -5,6 +5,7 @@
 pub mod address;
 pub mod command;
 pub mod content;
+pub mod data;
 pub mod error;
 pub mod event;
 pub mod ids;

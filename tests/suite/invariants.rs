@@ -72,7 +72,7 @@ pub async fn figures(store: &dyn Store, shards: u16) -> Figures {
                         |seq| event.seq == seq + 1,
                     );
                     figures.order_violations += usize::from(!follows);
-                    note(&mut open, &event.kind, event.data["messageId"].as_str());
+                    note(&mut open, &event.kind, event.data.value()["messageId"].as_str());
                 }
                 assert_eq!(at, upto);
             }

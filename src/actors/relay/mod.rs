@@ -329,7 +329,9 @@ impl Relays {
 
     /// A wake-up has arrived; commits from now on need a new one.
     fn woken(&self, shard: Shard) -> Woken {
-        let Some(slot) = self.slot(shard) else { return Woken { heads: Default::default(), unnumbered: true } };
+        let Some(slot) = self.slot(shard) else {
+            return Woken { heads: Default::default(), unnumbered: true };
+        };
         slot.woken.store(false, Ordering::Release);
         let heads = slot.heads.each_ref().map(|head| Position(head.load(Ordering::Acquire)));
         Woken { heads, unnumbered: slot.unnumbered.swap(false, Ordering::AcqRel) }

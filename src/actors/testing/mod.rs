@@ -47,7 +47,7 @@ pub(crate) fn event(session: SessionId, seq: i64) -> Event {
         seq,
         position: Position::default(),
         occurred_at: now(),
-        data: serde_json::json!({ "seq": seq }),
+        data: (&serde_json::json!({ "seq": seq })).into(),
     }
 }
 

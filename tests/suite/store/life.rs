@@ -90,8 +90,8 @@ pub async fn every_change_of_state_is_an_event_and_a_transition(world: World) {
         events[3].data,
         json!({"pn": identified.pn, "lid": identified.lid, "connectedAt": identified.at})
     );
-    assert_eq!(events[5].data["reason"], "keepalive_timeout");
-    assert_eq!(events[7].data["pn"], json!(identified.pn), "what is known is not forgotten");
+    assert_eq!(events[5].data.value()["reason"], "keepalive_timeout");
+    assert_eq!(events[7].data.value()["pn"], json!(identified.pn), "what is known is not forgotten");
     let view = world.view(session).await;
     assert_eq!((view.pn, view.lid, view.push_name), (identified.pn, identified.lid, identified.push_name));
     assert!(view.connected_at >= Some(identified.at));
@@ -157,7 +157,7 @@ pub async fn a_failed_session_says_why(world: World) {
     let session = world.session().await;
     world.done(Write::Link(world.link(session, Failed, "banned"))).await;
     let event = world.events(session, Log::DomainEvents).await.pop().unwrap();
-    assert_eq!((event.kind.as_str(), &event.data["code"]), ("session.error", &"banned".into()));
+    assert_eq!((event.kind.as_str(), &event.data.value()["code"]), ("session.error", &"banned".into()));
     assert_eq!(world.view(session).await.reason, "banned");
 }
 

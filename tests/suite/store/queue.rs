@@ -118,8 +118,11 @@ pub async fn a_failed_message_says_why_and_stays_failed(world: World) {
     assert_eq!(view.failure.as_deref(), Some("WhatsApp refused it"));
     let event = world.events(session, Log::DomainEvents).await.pop().unwrap();
     assert_eq!(event.kind, "message.failed");
-    assert_eq!((&event.data["code"], &event.data["status"]), (&"refused".into(), &"failed".into()));
-    assert_eq!(event.data["messageId"], message.id.to_string());
+    assert_eq!(
+        (&event.data.value()["code"], &event.data.value()["status"]),
+        (&"refused".into(), &"failed".into())
+    );
+    assert_eq!(event.data.value()["messageId"], message.id.to_string());
     assert_eq!(world.view(session).await.queued, 0);
     world.check(Open::Refused).await;
 }

@@ -35,7 +35,7 @@ pub fn entry(position: Position) -> Entry {
         seq: position.0,
         position,
         occurred_at: recado::domain::now(),
-        data: serde_json::json!({ "text": "ação ✓", "n": position.0 }),
+        data: (&serde_json::json!({ "text": "ação ✓", "n": position.0 })).into(),
     };
     Entry { position, event: Arc::new(event) }
 }

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Limits;
@@ -177,15 +176,5 @@ fn offset(base: Position, at: Position) -> usize {
 }
 
 fn weight(entry: &Entry) -> usize {
-    OVERHEAD + size(&entry.event.data)
-}
-
-fn size(value: &Value) -> usize {
-    let inner = match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(size).sum(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + size(value)).sum(),
-    };
-    inner + size_of::<Value>()
+    OVERHEAD + entry.event.data.as_str().len()
 }

@@ -26,7 +26,7 @@ pub(super) fn sweep(tx: &mut Tx<'_>, items: &[Item<'_, Sweep>]) -> Result<()> {
                 let removed = execute(tx.conn, OLD_KEYS, |cells| {
                     cells.int(sweep.keys_before.0).int(limit(sweep.limit));
                 });
-                Ok(Outcome::Swept(failed + usize::try_from(removed?).unwrap_or(usize::MAX)))
+                Ok(Outcome::Swept(failed + removed?))
             }
             Err(refusal) => Err(refusal),
         };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
-use crate::domain::error::{Error, Result};
+use crate::domain::data::Data;
+use crate::domain::error::Result;
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{EventId, Position, SessionId, Shard, TenantId};
 use crate::domain::time::Timestamp;
@@ -111,6 +112,6 @@ pub(in crate::infra::store::sqlite) fn event(row: &impl Columns) -> Result<Event
         seq: row.int(5)?,
         position: Position(row.int(6)?),
         occurred_at: Timestamp(row.int(7)?),
-        data: serde_json::from_str(row.text(8)?).map_err(Error::bug)?,
+        data: Data::stored(row.text(8)?)?,
     })
 }
