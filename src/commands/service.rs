@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 
+use super::first_key::FirstKey;
 use crate::actors::archive::Queries;
 use crate::actors::consumer::{self, Consumers};
 use crate::actors::directory::Directory;
@@ -41,6 +42,7 @@ pub struct Service {
     tree: Tree,
     api: Arc<Api>,
     store: Arc<SqliteStore>,
+    first_key: FirstKey,
     url: String,
     stop_within: Duration,
 }
@@ -95,7 +97,8 @@ impl Service {
         let api = api(&config, &parts, pulse.clone());
         let tree = tree::start(parts, vec![http::actor::child(Arc::new(socket), api.clone())]).await?;
         pulse.watch(tree.root());
-        Ok(Self { tree, api, store, url, stop_within: config.stop })
+        let first_key = FirstKey::in_folder(&config.data_dir);
+        Ok(Self { tree, api, store, first_key, url, stop_within: config.stop })
     }
 
     /// Where it answers.
@@ -104,12 +107,20 @@ impl Service {
         &self.url
     }
 
-    /// A new API key, if the store has none yet.
+    /// The first API key, as long as nobody was told of it: [`Service::first_key_told`] says that somebody was.
     ///
     /// # Errors
-    /// When the store does not answer.
-    pub async fn key_at_first_start(&self) -> Result<Option<String>> {
-        Ok(http::first_key(&self.api.ledgers, &self.api.queries).await?)
+    /// When the store or the data folder does not answer.
+    pub async fn first_key(&self) -> Result<Option<String>> {
+        self.first_key.to_tell(&self.api.ledgers, &self.api.queries).await
+    }
+
+    /// Somebody knows the first API key now.
+    ///
+    /// # Errors
+    /// When the data folder does not answer.
+    pub fn first_key_told(&self) -> Result<()> {
+        self.first_key.told()
     }
 
     /// A new API key.
@@ -125,7 +136,9 @@ impl Service {
     /// # Errors
     /// When the store does not answer.
     pub async fn new_key_of(&self, tenant: TenantId) -> Result<String> {
-        Ok(http::add_key(&self.api.ledgers, tenant, "rig").await?)
+        let key = http::new_key();
+        http::store_key(&self.api.ledgers, tenant, "rig", &key).await?;
+        Ok(key)
     }
 
     /// Returns when the tree has failed.

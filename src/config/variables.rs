@@ -87,7 +87,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "RECADO_API_KEY_FILE",
         "",
-        "File to write the first API key to, readable by its owner alone, besides showing it once",
+        "File to write the first API key to, readable by its owner alone, besides printing it",
     ),
     variable(
         "RECADO_CLIENT_VERSION",

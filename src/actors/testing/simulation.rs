@@ -326,7 +326,8 @@ async fn run(seed: u64, steps: usize) -> (usize, usize) {
 fn alone(seed: u64) -> (usize, usize) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed, STEPS))));
+    let outcome =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed, STEPS))));
     outcome.unwrap_or_else(|panic| {
         // Not every panic names the seed.
         eprintln!("seed {seed} failed; again: RECADO_SEED={seed}");
