@@ -175,7 +175,9 @@ fn api(config: &Config, parts: &Parts, health: Arc<Pulse>) -> Arc<Api> {
 fn parts(config: &Config, store: Arc<SqliteStore>, groups: Vec<Group>, url: &str) -> Result<Parts> {
     let ledgers = Ledgers::new(config.ledger_depth);
     let directory = Directory::new(config.shards);
-    let web = WebConfig { logins: config.login_gate, ..WebConfig::default() };
+    let known = WebConfig::default();
+    let client_version = config.client_version.unwrap_or(known.client_version);
+    let web = WebConfig { logins: config.login_gate, client_version, ..known };
     let vault = Arc::new(open_vault(config)?);
     let gateway = WebGateway::new(web, store.clone(), Arc::new(Credentials(ledgers.clone())), vault)?;
     let sessions = Setup {
@@ -197,7 +199,12 @@ fn parts(config: &Config, store: Arc<SqliteStore>, groups: Vec<Group>, url: &str
         directory,
         sessions,
         groups,
-        consumer: consumer::Settings { retries: config.events.retries(), ..consumer::Settings::default() },
+        consumer: consumer::Settings {
+            retries: config.events.retries(),
+            poll: config.events.claim_interval,
+            claim: config.events.claim_idle,
+            ..consumer::Settings::default()
+        },
         shards: config.shards,
         node: (EMBEDDED_NODE.into(), url.to_owned()),
         max_sessions: usize::try_from(config.max_sessions).unwrap_or(usize::MAX),
