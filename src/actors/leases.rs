@@ -3,8 +3,6 @@
 //! Promises: a shard runs only while its lease is held, by this node's own clock with a margin; a shard that ended by
 //! itself is won anew, under a new epoch, before it runs again.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "any other answer of the ledger is a mistake of ours")]
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,6 +146,7 @@ impl State {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "any other answer is a mistake of ours, and told")]
     async fn take(&self, shard: Shard, held: Option<Epoch>) -> Result<Option<Epoch>> {
         let (node, address) = (self.args.node.clone(), self.args.address.clone());
         let take = TakeLease { shard, node, address, held, at: now(), ttl: TTL };

@@ -2,8 +2,6 @@
 //!
 //! Promises: one small step at a time, so that upkeep never holds up a write.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "any other answer of the ledger is a mistake of ours")]
-
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -75,6 +73,7 @@ impl State {
     }
 
     /// One step per shard; true when more waits.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "any other answer is a mistake of ours, and told")]
     async fn sweep(&self) -> Result<bool> {
         let mut more = false;
         for fence in self.args.directory.fences() {

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod doctor;
+mod first_key;
 pub mod migrate;
 pub mod openapi;
 pub mod serve;

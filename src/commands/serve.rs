@@ -1,10 +1,14 @@
 //! `recado serve`: the service, until it is told to stop or its tree fails.
 
-use anyhow::Result;
-use tokio::signal::unix::{SignalKind, signal};
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::service::Service;
 use crate::config::Config;
+use crate::infra::private_file;
 use crate::telemetry;
 
 /// The exit status of a tree that failed.
@@ -13,7 +17,7 @@ const TREE_FAILED: u8 = 70;
 /// The exit status of a stop that did not end within its deadline.
 const STOP_LATE: u8 = 75;
 
-/// Serves. The first start prints the first API key, once.
+/// Serves. The first start tells the first API key, once; a start after one that was cut off before that tells it again.
 ///
 /// # Errors
 /// When the configuration is wrong or something does not start.
@@ -21,45 +25,45 @@ pub async fn run() -> Result<u8> {
     let config = Config::from_environment()?;
     telemetry::start_logs(&config.log_level, config.log_format)?;
     let key_file = config.api_key_file.clone();
-    let mut service = Service::start(config, Vec::new()).await?;
-    if let Some(key) = service.key_at_first_start().await? {
+    let service = Service::start(config, Vec::new()).await?;
+    if let Some(key) = service.first_key().await? {
         tell_key(&key, key_file.as_deref())?;
+        service.first_key_told()?;
     }
     tracing::info!(url = service.url(), "serving");
+    until_told(service).await
+}
+
+/// Until a signal or the end of the tree; then an orderly stop.
+async fn until_told(mut service: Service) -> Result<u8> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let failed = tokio::select! {
-        () = service.failed() => true,
-        _ = term.recv() => false,
-        _ = int.recv() => false,
-    };
-    if failed {
-        tracing::error!("the supervision tree failed");
-        return Ok(TREE_FAILED);
+    tokio::select! {
+        () = service.failed() => {
+            tracing::error!("the supervision tree failed");
+            return Ok(TREE_FAILED);
+        }
+        () = told(&mut term, &mut int) => tracing::info!("stopping"),
     }
-    tracing::info!("stopping");
     tokio::select! {
         stopped = service.stop() => Ok(if stopped { 0 } else { STOP_LATE }),
         // A second signal ends at once.
-        _ = term.recv() => Ok(STOP_LATE),
-        _ = int.recv() => Ok(STOP_LATE),
+        () = told(&mut term, &mut int) => Ok(STOP_LATE),
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the one time the key is shown")]
-fn tell_key(key: &str, file: Option<&std::path::Path>) -> Result<()> {
-    println!("API key: {key}");
-    println!("It is shown this once; only its hash is kept.");
+async fn told(term: &mut Signal, int: &mut Signal) {
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+fn tell_key(key: &str, file: Option<&Path>) -> Result<()> {
     if let Some(file) = file {
-        service_key_file(file, key)?;
+        private_file::replace(file, key).with_context(|| format!("the API key file {}", file.display()))?;
     }
-    Ok(())
-}
-
-fn service_key_file(file: &std::path::Path, key: &str) -> Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
-    file.write_all(key.as_bytes())?;
-    Ok(())
+    // Not `println!`: it gives up by a panic, and a key that nobody could read must not be forgotten.
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "API key: {key}\nIt is shown this once; only its hash is kept.")?;
+    Ok(out.flush()?)
 }

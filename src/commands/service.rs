@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 
+use super::first_key::FirstKey;
 use crate::actors::archive::Queries;
 use crate::actors::consumer::{self, Consumers};
 use crate::actors::directory::Directory;
@@ -41,6 +42,7 @@ pub struct Service {
     tree: Tree,
     api: Arc<Api>,
     store: Arc<SqliteStore>,
+    first_key: FirstKey,
     url: String,
     stop_within: Duration,
 }
@@ -95,7 +97,8 @@ impl Service {
         let api = api(&config, &parts, pulse.clone());
         let tree = tree::start(parts, vec![http::actor::child(Arc::new(socket), api.clone())]).await?;
         pulse.watch(tree.root());
-        Ok(Self { tree, api, store, url, stop_within: config.stop })
+        let first_key = FirstKey::in_folder(&config.data_dir);
+        Ok(Self { tree, api, store, first_key, url, stop_within: config.stop })
     }
 
     /// Where it answers.
@@ -104,12 +107,20 @@ impl Service {
         &self.url
     }
 
-    /// A new API key, if the store has none yet.
+    /// The first API key, as long as nobody was told of it: [`Service::first_key_told`] says that somebody was.
     ///
     /// # Errors
-    /// When the store does not answer.
-    pub async fn key_at_first_start(&self) -> Result<Option<String>> {
-        Ok(http::first_key(&self.api.ledgers, &self.api.queries).await?)
+    /// When the store or the data folder does not answer.
+    pub async fn first_key(&self) -> Result<Option<String>> {
+        self.first_key.to_tell(&self.api.ledgers, &self.api.queries).await
+    }
+
+    /// Somebody knows the first API key now.
+    ///
+    /// # Errors
+    /// When the data folder does not answer.
+    pub fn first_key_told(&self) -> Result<()> {
+        self.first_key.told()
     }
 
     /// A new API key.
@@ -125,7 +136,9 @@ impl Service {
     /// # Errors
     /// When the store does not answer.
     pub async fn new_key_of(&self, tenant: TenantId) -> Result<String> {
-        Ok(http::add_key(&self.api.ledgers, tenant, "rig").await?)
+        let key = http::new_key();
+        http::store_key(&self.api.ledgers, tenant, "rig", &key).await?;
+        Ok(key)
     }
 
     /// Returns when the tree has failed.
@@ -162,7 +175,9 @@ fn api(config: &Config, parts: &Parts, health: Arc<Pulse>) -> Arc<Api> {
 fn parts(config: &Config, store: Arc<SqliteStore>, groups: Vec<Group>, url: &str) -> Result<Parts> {
     let ledgers = Ledgers::new(config.ledger_depth);
     let directory = Directory::new(config.shards);
-    let web = WebConfig { logins: config.login_gate, ..WebConfig::default() };
+    let known = WebConfig::default();
+    let client_version = config.client_version.unwrap_or(known.client_version);
+    let web = WebConfig { logins: config.login_gate, client_version, ..known };
     let vault = Arc::new(open_vault(config)?);
     let gateway = WebGateway::new(web, store.clone(), Arc::new(Credentials(ledgers.clone())), vault)?;
     let sessions = Setup {
@@ -184,7 +199,12 @@ fn parts(config: &Config, store: Arc<SqliteStore>, groups: Vec<Group>, url: &str
         directory,
         sessions,
         groups,
-        consumer: consumer::Settings { retries: config.events.retries(), ..consumer::Settings::default() },
+        consumer: consumer::Settings {
+            retries: config.events.retries(),
+            poll: config.events.claim_interval,
+            claim: config.events.claim_idle,
+            ..consumer::Settings::default()
+        },
         shards: config.shards,
         node: (EMBEDDED_NODE.into(), url.to_owned()),
         max_sessions: usize::try_from(config.max_sessions).unwrap_or(usize::MAX),

@@ -87,12 +87,12 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "RECADO_API_KEY_FILE",
         "",
-        "File to write the first API key to, readable by its owner alone, besides showing it once",
+        "File to write the first API key to, readable by its owner alone, besides printing it",
     ),
     variable(
         "RECADO_CLIENT_VERSION",
         "",
-        "WhatsApp client version to show, as 2.3000.1023; the newest when empty",
+        "WhatsApp client version to show, as 2.3000.1023; the one this build knows when empty",
     ),
     variable("RECADO_STOP_SECS", "30", "How long an orderly stop may take before what is left is cut"),
 ];

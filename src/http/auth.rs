@@ -18,7 +18,6 @@ use tokio::time::Instant;
 
 use super::Api;
 use super::error::{Problem, Result};
-use crate::actors::archive::Queries;
 use crate::actors::ledger::Ledgers;
 use crate::domain::error::{Error, Kind};
 use crate::domain::ids::{KeyId, TenantId};
@@ -114,28 +113,23 @@ impl KeyCache {
     }
 }
 
-/// Makes a key for a tenant and stores its hash. The returned text is its only copy.
-///
-/// # Errors
-/// As for [`Ledgers::write`].
-pub async fn add_key(ledgers: &Ledgers, tenant: TenantId, name: &str) -> Result<String, Error> {
+/// The text of a new key. It opens nothing until it is stored.
+#[must_use]
+pub fn new_key() -> String {
     let secret: [u8; 32] = rand::random();
-    let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
-    let hash = Sha256::digest(text.as_bytes()).into();
-    let key = AddKey { tenant, id: KeyId::new(), hash, name: name.to_owned(), at: now() };
-    ledgers.write(Write::AddKey(key)).await?;
-    Ok(text)
+    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret))
 }
 
-/// Makes the first key of the default tenant at the first start; `None` when there is one already.
+/// Stores the hash of a key for a tenant; of the text nothing is kept. Storing it again changes nothing.
 ///
 /// # Errors
-/// As for [`Ledgers::write`].
-pub async fn first_key(ledgers: &Ledgers, queries: &Queries) -> Result<Option<String>, Error> {
-    if queries.keys(TenantId::DEFAULT).await? > 0 {
-        return Ok(None);
+/// `Unauthorized` when the text cannot be a key; else as for [`Ledgers::write`].
+pub async fn store_key(ledgers: &Ledgers, tenant: TenantId, name: &str, text: &str) -> Result<(), Error> {
+    let key = AddKey { tenant, id: KeyId::new(), hash: hash(text)?, name: name.to_owned(), at: now() };
+    match ledgers.write(Write::AddKey(key)).await {
+        Err(error) if error.code == "key_exists" => Ok(()),
+        stored => stored.map(|_done| ()),
     }
-    add_key(ledgers, TenantId::DEFAULT, "first key").await.map(Some)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-pub use auth::{add_key, first_key};
+pub use auth::{new_key, store_key};
 pub use openapi::openapi;
 pub use server::serve;
 

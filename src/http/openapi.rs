@@ -20,8 +20,8 @@ use super::error::Details;
 #[openapi(
     info(
         title = "Recado",
-        description = "WhatsApp messaging as an actor system.\n\nEvery write takes an `Idempotency-Key`: the same key \
-                       and request give the same answer. Failures are problem details (RFC 9457) with a stable `code`.",
+        description = "WhatsApp messaging as an actor system.\n\nEvery write but `pairing-code` takes an \
+                       `Idempotency-Key`: the same key and request give the same answer. Failures are problem details (RFC 9457) with a stable `code`.",
         license(name = "AGPL-3.0-only", identifier = "AGPL-3.0-only"),
     ),
     tags(
@@ -94,7 +94,7 @@ fn complete(operation: &mut Operation, names_a_thing: bool, writes: bool) {
             operation.responses.responses.entry(status.to_owned()).or_insert(shared);
         }
     }
-    if writes {
+    if writes && !asks_anew(operation) {
         operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
         let replayed = HeaderBuilder::new()
             .schema(Some(text()))
@@ -107,6 +107,11 @@ fn complete(operation: &mut Operation, names_a_thing: bool, writes: bool) {
             }
         }
     }
+}
+
+/// The one write whose effect is WhatsApp's, not ours: no answer to it is kept.
+fn asks_anew(operation: &Operation) -> bool {
+    operation.operation_id.as_deref() == Some("pairing_code")
 }
 
 /// The one read that can contradict a state: a QR code of a session that shows none.
@@ -183,8 +188,9 @@ mod tests {
             if operation.get("security").is_none() {
                 assert!(operation["responses"]["401"].is_object(), "{method} {path}");
             }
-            let repeatable = operation.to_string().contains("Idempotency-Key");
-            assert_eq!(repeatable, method != "get", "{method} {path}");
+            let repeatable = operation["parameters"].to_string().contains("Idempotency-Key");
+            let kept = method != "get" && path != "/sessions/{id}/pairing-code";
+            assert_eq!(repeatable, kept, "{method} {path}");
         }
         let documented: usize =
             document["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();

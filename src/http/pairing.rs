@@ -112,7 +112,8 @@ pub(super) struct Pairing {
     expires_at: Timestamp,
 }
 
-/// Asks WhatsApp for a code that a person enters on the phone instead of scanning a QR code. Each call asks anew.
+/// Asks WhatsApp for a code that a person enters on the phone instead of scanning a QR code. Each call asks anew, also
+/// under the same `Idempotency-Key`: only the newest code opens anything.
 #[utoipa::path(
     post,
     path = "/sessions/{id}/pairing-code",

@@ -5,9 +5,7 @@
 //! (2³² values per key) however many sessions one installation holds.
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
@@ -18,6 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::domain::error::{Error, Kind, Result};
 use crate::domain::ids::SessionId;
+use crate::infra::private_file;
 
 /// The first byte of every sealed value: another layout will have another number.
 const LAYOUT: u8 = 1;
@@ -66,9 +65,7 @@ impl Vault {
                 let master = Zeroizing::new(rand::random::<[u8; 32]>());
                 let text: Zeroizing<String> =
                     Zeroizing::new(master.iter().map(|byte| format!("{byte:02x}")).collect());
-                let mut file =
-                    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(broken)?;
-                file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(broken)?;
+                private_file::create(path, &text).map_err(broken)?;
                 Ok(Self { master })
             }
             Err(other) => Err(broken(other)),

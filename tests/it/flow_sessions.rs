@@ -26,6 +26,28 @@ async fn a_session_links_by_pairing_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pairing_code_is_asked_for_anew_also_under_the_same_idempotency_key() {
+    let app = TestApp::start().await;
+    let other = app.link("Other").await;
+    let session = app.create(true).await;
+    app.state(&session, "pending_qr").await;
+    let path = format!("/sessions/{session}/pairing-code");
+    let body = json!({"phone": other.phone});
+    let ask = async || {
+        let key = [("Idempotency-Key", "pair-once")];
+        let answer = app.call_with("POST", &path, Some(body.clone()), &key).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(!answer.headers.contains_key("idempotent-replayed"));
+        answer.body["pairingCode"].as_str().unwrap().to_owned()
+    };
+    let (first, last) = (ask().await, ask().await);
+    assert_ne!(first, last);
+    // Only the newest code opens anything: an answer that gave the older one again would be of no use.
+    app.sandbox().enter_code(&other.phone, &last).await.unwrap();
+    app.state(&session, "connected").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_session_rests_and_starts_again_without_a_new_code() {
     let app = TestApp::start().await;
     let ana = app.link("Ana").await;

@@ -11,6 +11,7 @@
 mod app;
 mod arrows;
 mod bad_input;
+mod first_key;
 mod flow_events;
 mod flow_messages;
 mod flow_sessions;

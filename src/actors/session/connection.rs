@@ -1,10 +1,5 @@
 //! The session's link: at most one, opened and closed in turn.
 
-#![allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "acks and receipts are told apart first; the rest changes the state"
-)]
-
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -229,6 +224,7 @@ impl State {
 
     /// Records all gathered events: changes of state one by one, acks and receipts in one write. What the store does
     /// not take stays and is tried again.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`state_event` names every other one")]
     pub(super) async fn record_events(&mut self, myself: &ActorRef<Msg>) -> Result<()> {
         self.delivery.has_room()?;
         self.connection.backlog.extend(self.connection.inbox.drain());

@@ -1,7 +1,5 @@
 //! Sending: a few at a time, in order, until WhatsApp acknowledges or refuses.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "any other answer of the ledger is a mistake of ours")]
-
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,6 +181,7 @@ impl State {
         Ok(messages)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "any other answer is a mistake of ours, and told")]
     pub(super) async fn take_commands(&mut self, lifecycle_only: bool, limit: usize) -> Result<Vec<Taken>> {
         let take = Take { fence: self.fence, session: self.id, lifecycle_only, limit, at: now() };
         match self.setup.ledgers.write_patiently(Write::Take(take)).await? {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::domain::error::{Error, Result};
@@ -27,19 +28,29 @@ pub(crate) struct Faults {
     rng: Mutex<Rng>,
     /// How many calls in a hundred fail.
     percent: Mutex<u64>,
+    /// Nothing can be reached.
+    cut: AtomicBool,
 }
 
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { rng: Mutex::new(Rng::new(seed)), percent: Mutex::new(0) }
+        Self { rng: Mutex::new(Rng::new(seed)), percent: Mutex::new(0), cut: AtomicBool::new(false) }
     }
 
     pub(crate) fn set(&self, percent: u64) {
         *self.percent.lock().unwrap() = percent;
     }
 
+    /// Whether every call fails until further notice.
+    pub(crate) fn cut(&self, cut: bool) {
+        self.cut.store(cut, Ordering::SeqCst);
+    }
+
     /// Runs a port call: it may fail before it does anything, or after it did all, or take its time.
     pub(crate) async fn around<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        if self.cut.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("fault_cut", "scripted"));
+        }
         let fate = {
             let percent = *self.percent.lock().unwrap();
             let mut rng = self.rng.lock().unwrap();

@@ -3,11 +3,6 @@
 //! What it promises: the first reason to end is kept; nothing here waits; and after [`Watcher::mute`] the sink hears
 //! nothing more.
 
-#![allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "the engine's enums grow; what we do not know is passed over on purpose"
-)]
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -155,6 +150,10 @@ impl Watcher {
         self.tell(LinkEvent::Connected { pn, lid, push_name });
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the engine's list grows; what we do not know moves no message"
+    )]
     fn receipt(&self, receipt: &Receipt) {
         let state = match receipt.r#type {
             ReceiptType::Delivered | ReceiptType::Inactive => MessageState::Delivered,

@@ -1,10 +1,5 @@
 //! From the engine's messages to ours.
 
-#![allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "the engine's enums grow; what we do not know is passed over on purpose"
-)]
-
 use whatsapp_rust::Jid;
 use whatsapp_rust::wacore::proto_helpers::MessageExt;
 use whatsapp_rust::wacore::types::events::InboundMessage as Engine;
@@ -131,6 +126,10 @@ fn pair(one: &Jid, other: Option<&Jid>) -> (Option<Address>, Option<Address>) {
 }
 
 /// Our form of an engine's address; hosted devices are the same people.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the engine's list grows; what we do not know is no address of ours"
+)]
 pub(super) fn address(jid: &Jid) -> Option<Address> {
     use whatsapp_rust::Server as Engine;
     let server = match jid.server {

@@ -1,10 +1,5 @@
 //! One account's link: a connection at a time.
 
-#![allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "the engine's enums grow; what we do not know is passed over on purpose"
-)]
-
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -208,6 +203,7 @@ fn not_connected() -> Error {
     Error::unavailable("not_connected", "the session has no live connection")
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the engine's list grows; what we do not know may pass")]
 fn refusal(error: &PairError) -> Error {
     match error {
         PairError::PairCode(PairCodeError::PhoneNumberRequired | PairCodeError::PhoneNumberTooShort) => {

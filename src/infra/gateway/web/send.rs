@@ -1,10 +1,5 @@
 //! Handing a message to the wire, and what a failure means.
 
-#![allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "the engine's enums grow; what we do not know is passed over on purpose"
-)]
-
 use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::waproto::whatsapp::message::ExtendedTextMessage;
 use whatsapp_rust::waproto::whatsapp::{ContextInfo, Message};
@@ -67,6 +62,7 @@ fn body(content: &Content, to: &Address) -> Result<Message, SendError> {
 }
 
 /// Whether trying again can help.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the engine's list grows; what we do not know may pass")]
 fn meaning(error: &Engine) -> SendError {
     match error {
         Engine::InvalidRequest(reason) => refused("invalid_request", reason),
