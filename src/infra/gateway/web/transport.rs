@@ -1,20 +1,25 @@
 //! The socket below Noise.
 //!
 //! What it promises: a sandbox's key never meets WhatsApp's own hosts; Nagle's algorithm is off; every step has a
-//! deadline; no message is larger than the protocol's own limit; and the last failure to connect is known afterwards,
-//! which the engine only logs.
+//! deadline; no message is larger than the protocol's own limit; what the server said before it closed is read; and the
+//! last failure to connect is known afterwards, which the engine only logs.
 
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::Url;
 use reqwest::header::{HeaderValue, ORIGIN};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_websockets::{ClientBuilder, Limits};
+use whatsapp_rust::async_channel::WeakReceiver;
 use whatsapp_rust::transport::{Connector, Transport, TransportEvent, TransportFactory, from_websocket};
 use whatsapp_rust::wacore::net::{WHATSAPP_WEB_ORIGIN, WHATSAPP_WEB_WS_URL};
+use whatsapp_rust::wacore::stats::TransportResourceReport;
 use whatsapp_rust::{anyhow, async_channel, async_trait};
 
 use crate::domain::error::{Error, Result};
@@ -22,6 +27,10 @@ use crate::domain::session::Endpoint;
 
 /// Noise counts a frame in three bytes; one message may hold a frame and the start of another.
 const MESSAGE_LIMIT: usize = 2 * 16 * 1024 * 1024;
+
+/// How long a socket that cannot be written to any more is still read, and how often the wait looks.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const LISTEN: Duration = Duration::from_millis(10);
 
 /// WhatsApp's own domains.
 const REAL: [&str; 2] = ["whatsapp.com", "whatsapp.net"];
@@ -150,12 +159,50 @@ impl TransportFactory for Dialler {
             .add_header(ORIGIN, HeaderValue::from_static(WHATSAPP_WEB_ORIGIN))?;
         let (socket, _response) = self.step("upgrade_failed", builder.connect_on(stream)).await?;
         self.note(Dialled::Open);
-        Ok(from_websocket(socket))
+        let (transport, events) = from_websocket(socket);
+        let broken = AtomicBool::new(false);
+        Ok((Arc::new(Socket { transport, events: events.downgrade(), broken }), events))
+    }
+}
+
+/// A socket of which the last words are heard. A server says why it closes a stream and then closes it; whoever is
+/// writing just then learns of the close first, and the engine would drop what has come in but is not read yet.
+struct Socket {
+    transport: Arc<dyn Transport>,
+    events: WeakReceiver<TransportEvent>,
+    /// Whether a write failed.
+    broken: AtomicBool,
+}
+
+#[async_trait]
+impl Transport for Socket {
+    async fn send(&self, data: Bytes) -> anyhow::Result<()> {
+        let sent = self.transport.send(data).await;
+        if sent.is_err() {
+            self.broken.store(true, Ordering::Release);
+        }
+        sent
+    }
+
+    async fn disconnect(&self) {
+        let over = Instant::now() + LAST_WORDS;
+        // The channel closes when all is read, or nobody reads it any more.
+        while self.broken.load(Ordering::Acquire) && Instant::now() < over && self.events.upgrade().is_some()
+        {
+            tokio::time::sleep(LISTEN).await;
+        }
+        self.transport.disconnect().await;
+    }
+
+    fn resource_report(&self) -> Option<TransportResourceReport> {
+        self.transport.resource_report()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::SinkExt;
+
     use super::*;
 
     fn route(url: &str) -> Result<Route> {
@@ -208,5 +255,40 @@ mod tests {
         let dialler = Dialler::new(route(&url).unwrap(), Arc::new(Connector::Plain), Duration::from_secs(5));
         assert!(dialler.create_transport().await.is_err());
         assert_eq!(dialler.last(), Dialled::Failed("upgrade_failed"));
+    }
+
+    /// What a client hears that writes while the server says why it closes, and closes.
+    async fn last_words(listen: bool) -> Option<Bytes> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/ws/chat", listener.local_addr().unwrap());
+        let server = async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
+            socket.send(tokio_tungstenite::tungstenite::Message::binary("why")).await.unwrap();
+        };
+        let dialler = Dialler::new(route(&url).unwrap(), Arc::new(Connector::Plain), Duration::from_secs(5));
+        let (made, ()) = tokio::join!(dialler.create_transport(), server);
+        let (transport, events) = made.unwrap();
+        assert!(matches!(events.recv().await, Ok(TransportEvent::Connected)));
+        if !listen {
+            events.close();
+        }
+        // Nothing else runs on this thread while it writes: what came in stays unread.
+        let mut writes = 0;
+        while tokio::task::unconstrained(transport.send(Bytes::from_static(b"x"))).await.is_ok() {
+            writes += 1;
+            assert!(writes < 100_000, "the socket is closed");
+        }
+        transport.disconnect().await;
+        match events.recv().await {
+            Ok(TransportEvent::DataReceived(words)) => Some(words),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_a_server_are_heard_also_by_who_is_writing() {
+        assert_eq!(last_words(true).await.as_deref(), Some(&b"why"[..]));
+        assert_eq!(last_words(false).await, None);
     }
 }
