@@ -44,8 +44,10 @@ async fn a_dropped_link_heals_and_a_restart_of_the_process_stays_linked() {
     let running = rig.linked(&sandbox).await;
     sandbox.add_fault(fault(FaultKind::Drop, None)).unwrap();
     running.ears.until("connected again", |heard| heard.connected() == 2).await;
-    let lost = LinkEnd::Lost { reason: "server_closed".into(), was_connected: true };
-    assert_eq!(running.ears.heard().ends.last(), Some(&lost));
+    // A socket dropped with something in it that the server had not read is reset by the kernel; an empty one is closed.
+    let lost = |reason: &str| LinkEnd::Lost { reason: reason.to_owned(), was_connected: true };
+    let end = running.ears.heard().ends.last().cloned().unwrap();
+    assert!([lost("server_closed"), lost("read_error")].contains(&end), "{end:?}");
 
     sandbox.add_fault(fault(FaultKind::Restart, None)).unwrap();
     running.ears.until("connected after 515", |heard| heard.connected() == 3).await;
