@@ -12,6 +12,8 @@ use tokio::time::timeout;
 use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore::store::commands::DeviceCommand;
+use whatsapp_rust::wacore::store::error::StoreError;
+use whatsapp_rust::wacore::store::traits::DeviceStore;
 use whatsapp_rust::wacore::types::events::Subscription;
 use whatsapp_rust::{Client, RawNodeLease, Runtime};
 
@@ -21,6 +23,7 @@ use super::events::{Seen, Watcher};
 use super::hook::Hook;
 use super::tasks::Tasks;
 use super::transport::{Dialled, Dialler, Route};
+use super::trust;
 use super::watchdog::Watchdog;
 use crate::domain::error::{Error, Result};
 use crate::infra::gateway::{LinkEnd, Sink};
@@ -38,6 +41,8 @@ pub(super) struct Connection {
     pub(super) tasks: Arc<Tasks>,
     pub(super) client: Arc<Client>,
     pub(super) watcher: Arc<Watcher>,
+    /// Whether it began without an account.
+    unlinked: bool,
     ended: bool,
     _events: Subscription,
     _stanzas: RawNodeLease,
@@ -56,7 +61,7 @@ impl Connection {
         let dialler = Arc::new(Dialler::new(route.clone(), shared.tls.clone(), config.timeouts.dial));
         let tasks = Arc::new(Tasks::default());
         let watcher = Arc::new(Watcher::new(sink.clone()));
-        let hook = Hook { sink, patience: config.timeouts.inbound, closing };
+        let hook = Hook::new(sink, watcher.clone(), config.timeouts.inbound, closing);
         let building = async {
             let device = PersistenceManager::new(backend.clone()).await.map_err(unreadable)?;
             let name = DevicePropsOverride::new().with_os(config.device_name.as_str());
@@ -89,6 +94,7 @@ impl Connection {
             backend,
             dialler,
             tasks,
+            unlinked: !trust::is_linked(client.pn().as_ref()),
             client,
             watcher,
             ended: false,
@@ -140,10 +146,27 @@ impl Connection {
         } else {
             disconnected.await;
         }
-        if !matches!(timeout(limit, self.backend.settle()).await, Ok(Ok(()))) {
-            tracing::debug!("rows that waited at the end of a connection were not stored");
+        if !matches!(timeout(limit, self.settle()).await, Ok(Ok(()))) {
+            tracing::warn!("what waited at the end of a connection is not stored yet");
         }
         forced.unwrap_or_else(|| self.ending())
+    }
+
+    /// Stores what is left. The device too: the engine takes it for stored while a save of its own is still under way.
+    async fn settle(&self) -> Result<(), StoreError> {
+        let device = self.client.persistence_manager().get_device_snapshot().to_serializable();
+        self.backend.save(&device).await?;
+        self.backend.settle().await
+    }
+
+    /// The engine tells of pairing from a task of its own, which the end of the stream may overtake.
+    fn look_for_pairing(&self) {
+        let account = self.client.pn().filter(|pn| trust::is_linked(Some(pn)));
+        if let (true, Some("515"), Some(pn)) =
+            (self.unlinked, self.watcher.seen().stream_error.as_deref(), account)
+        {
+            self.watcher.paired(&pn, self.client.lid().as_ref());
+        }
     }
 
     /// Lets go of it after [`Connection::serve`]; its tasks end when the last user of the client is gone.
@@ -154,6 +177,7 @@ impl Connection {
 
     /// Why the engine's loop returned.
     fn ending(&self) -> LinkEnd {
+        self.look_for_pairing();
         let Seen { paired, connected, end, stream_error, dropped, .. } = self.watcher.seen();
         let lost = |reason: &str| LinkEnd::Lost { reason: reason.to_owned(), was_connected: connected };
         if let Some((end, _)) = end {

@@ -5,22 +5,26 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use whatsapp_rust::Client;
 use whatsapp_rust::wacore::net::DisconnectReason;
 use whatsapp_rust::wacore::types::events::{
     ConnectFailureReason, Event, EventHandler, EventInterest, EventKind, LoggedOut, Receipt, ServerAck,
 };
 use whatsapp_rust::wacore::types::presence::ReceiptType;
 use whatsapp_rust::wacore_binary::{Node, NodeRef};
+use whatsapp_rust::{Client, Jid};
 
 use super::inbound::address;
 use crate::domain::ids::WaId;
 use crate::domain::message::MessageState;
 use crate::domain::time::{Timestamp, now};
 use crate::infra::gateway::{LinkEnd, LinkEvent, Sink};
+
+/// How long the engine may take to end a connection of which it knows that it is over.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// What has been seen of one connection.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +37,7 @@ pub(super) struct Seen {
     pub(super) paired: bool,
     /// Logged in and ready.
     pub(super) connected: bool,
-    /// Why it is over, and since when that is known.
+    /// Why it is over, and when it is ended if the engine has not ended it by then.
     pub(super) end: Option<(LinkEnd, Instant)>,
     /// The last `<stream:error>`'s code.
     pub(super) stream_error: Option<String>,
@@ -103,10 +107,25 @@ impl Watcher {
         self.changed.notified().await;
     }
 
-    /// Ends the connection, unless it has ended already.
+    /// The connection is over and the engine knows it: it is given a moment to end by itself.
     pub(super) fn end(&self, end: LinkEnd) {
-        self.look().end.get_or_insert_with(|| (end, Instant::now()));
+        self.note(|seen| {
+            seen.end.get_or_insert_with(|| (end, Instant::now() + GRACE));
+        });
+    }
+
+    /// Ends the connection at once, because we say so; a reason that was there before stays.
+    pub(super) fn cut(&self, end: LinkEnd) {
+        self.note(|seen| seen.end.get_or_insert_with(|| (end, Instant::now())).1 = Instant::now());
+    }
+
+    /// Linked to an account. Told once, whoever notices first.
+    pub(super) fn paired(&self, pn: &Jid, lid: Option<&Jid>) {
+        let known = std::mem::replace(&mut self.look().paired, true);
         self.changed.notify_one();
+        if let (false, Some(pn)) = (known, address(pn)) {
+            self.tell(LinkEvent::Paired { pn, lid: lid.and_then(address) });
+        }
     }
 
     /// Whether the server has said anything yet.
@@ -201,12 +220,7 @@ impl EventHandler for Watcher {
             }
             Event::PairingQrCodesExhausted(over) if over.disconnected => self.end(fatal("qr_exhausted")),
             Event::PairingQrCodesExhausted(_) => self.note(|seen| seen.qr_over = true),
-            Event::PairSuccess(success) => {
-                self.note(|seen| seen.paired = true);
-                if let Some(pn) = address(&success.id) {
-                    self.tell(LinkEvent::Paired { pn, lid: address(&success.lid) });
-                }
-            }
+            Event::PairSuccess(success) => self.paired(&success.id, Some(&success.lid)),
             Event::PairPasskeyRequest(_) => self.tell(LinkEvent::PasskeyRequired),
             Event::Connected(_) => self.connected(),
             Event::Disconnected(how) => self.note(|seen| seen.dropped = Some(drop_reason(&how.reason))),

@@ -144,7 +144,7 @@ impl Link for WebLink {
             return sent;
         }
         // Whatever it waits for, others wait for it too: only a new connection helps.
-        watcher.end(LinkEnd::Lost { reason: "send_stuck".to_owned(), was_connected: true });
+        watcher.cut(LinkEnd::Lost { reason: "send_stuck".to_owned(), was_connected: true });
         Err(SendError::NotNow("the connection did not take the message in time".to_owned()))
     }
 

@@ -26,6 +26,7 @@ mod http_client;
 mod inbound;
 mod link;
 mod send;
+mod socket;
 mod tasks;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! The socket below Noise.
 //!
 //! What it promises: a sandbox's key never meets WhatsApp's own hosts; Nagle's algorithm is off; every step has a
-//! deadline; no message is larger than the protocol's own limit; and the last failure to connect is known afterwards,
-//! which the engine only logs.
+//! deadline; no message is larger than the protocol's own limit; what the server said before it closed is read; and the
+//! last failure to connect is known afterwards, which the engine only logs.
 
 use std::fmt;
 use std::future::Future;
@@ -17,6 +17,7 @@ use whatsapp_rust::transport::{Connector, Transport, TransportEvent, TransportFa
 use whatsapp_rust::wacore::net::{WHATSAPP_WEB_ORIGIN, WHATSAPP_WEB_WS_URL};
 use whatsapp_rust::{anyhow, async_channel, async_trait};
 
+use super::socket::Socket;
 use crate::domain::error::{Error, Result};
 use crate::domain::session::Endpoint;
 
@@ -143,7 +144,7 @@ impl TransportFactory for Dialler {
         tcp.set_nodelay(true)?;
         let plain = Connector::Plain;
         let connector = if self.route.is_plain() { &plain } else { &*self.tls };
-        let stream = self.step("tls_failed", connector.wrap(host, tcp)).await?;
+        let stream = self.step("tls_failed", connector.wrap(host, Socket::new(tcp))).await?;
         let builder = ClientBuilder::new()
             .uri(self.route.url.as_str())?
             .limits(Limits::default().max_payload_len(Some(MESSAGE_LIMIT)))
@@ -156,6 +157,9 @@ impl TransportFactory for Dialler {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use futures_util::SinkExt;
+
     use super::*;
 
     fn route(url: &str) -> Result<Route> {
@@ -208,5 +212,33 @@ mod tests {
         let dialler = Dialler::new(route(&url).unwrap(), Arc::new(Connector::Plain), Duration::from_secs(5));
         assert!(dialler.create_transport().await.is_err());
         assert_eq!(dialler.last(), Dialled::Failed("upgrade_failed"));
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_a_server_are_heard_also_by_who_is_writing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/ws/chat", listener.local_addr().unwrap());
+        let server = async {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
+            socket.send(tokio_tungstenite::tungstenite::Message::binary("why")).await.unwrap();
+        };
+        let dialler = Dialler::new(route(&url).unwrap(), Arc::new(Connector::Plain), Duration::from_secs(5));
+        let (made, ()) = tokio::join!(dialler.create_transport(), server);
+        let (transport, events) = made.unwrap();
+        // The server is gone, and nothing else runs on this thread meanwhile: what it said is not read yet.
+        for _ in 0..100 {
+            tokio::task::unconstrained(transport.send(Bytes::from_static(b"x"))).await.unwrap();
+        }
+        let mut heard = Vec::new();
+        while let Ok(event) = events.recv().await {
+            heard.push(event);
+        }
+        let [TransportEvent::Connected, TransportEvent::DataReceived(words), TransportEvent::Disconnected(_)] =
+            &heard[..]
+        else {
+            panic!("{heard:?}")
+        };
+        assert_eq!(&words[..], b"why");
     }
 }

@@ -13,8 +13,6 @@ use super::events::Seen;
 use super::trust;
 use crate::infra::gateway::LinkEnd;
 
-/// A reason to end is known: how long the engine may take to end by itself.
-const GRACE: Duration = Duration::from_secs(3);
 /// Linked: the server closes the stream at once.
 const AFTER_PAIRING: Duration = Duration::from_secs(30);
 /// How long a pairing code lives beyond the last QR code.
@@ -71,8 +69,8 @@ impl Watchdog {
     /// Looks; answers why the connection must end, if it must.
     pub(super) fn look(&mut self, seen: &Seen, client: &Client, backend: &Backend) -> Option<LinkEnd> {
         self.ending = seen.end.is_some();
-        if let Some((end, known_since)) = &seen.end
-            && known_since.elapsed() >= GRACE
+        if let Some((end, at)) = &seen.end
+            && *at <= Instant::now()
         {
             return Some(end.clone());
         }

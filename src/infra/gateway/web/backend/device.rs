@@ -1,7 +1,8 @@
 //! The device itself: keys, identity, counters.
 //!
 //! What it promises: a sandbox's pinned key is put into the device when it is loaded and taken out before it is
-//! stored, so that no pin is ever at rest and none can reach a session of the real WhatsApp.
+//! stored, so that no pin is ever at rest and none can reach a session of the real WhatsApp; and what is loaded is what
+//! was saved last, also while the store is slow or away.
 
 use std::time::Duration;
 
@@ -25,6 +26,15 @@ const DEVICE: &str = "device";
 const TRIES: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+/// What is known of the device without asking the store.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// SHA-256 of what is stored: an unchanged device is not stored again.
+    stored: Option<[u8; 32]>,
+    /// The latest one, as long as it is not known to be stored: a connection that begins meanwhile goes on from it.
+    unstored: Option<Zeroizing<Vec<u8>>>,
+}
+
 #[async_trait]
 impl DeviceStore for Backend {
     async fn save(&self, device: &Device) -> StoreResult<()> {
@@ -33,20 +43,27 @@ impl DeviceStore for Backend {
             None => Zeroizing::new(encode(device)?),
         };
         let digest: [u8; 32] = Sha256::digest(&*plain).into();
-        let mut stored = self.stored_device.lock().await;
-        if *stored == Some(digest) {
+        let mut kept = self.device.lock().await;
+        if kept.stored == Some(digest) {
             return Ok(());
         }
         let sealed = self.vault.seal(CREDS, DEVICE, &plain).map_err(super::failed)?;
+        // Whether or how the store takes it is unknown until it says so.
+        *kept = Kept { stored: None, unstored: Some(plain) };
         self.persist(sealed).await?;
-        *stored = Some(digest);
+        *kept = Kept { stored: Some(digest), unstored: None };
         Ok(())
     }
 
     async fn load(&self) -> StoreResult<Option<Device>> {
-        let Some(sealed) = within(self.store.creds(self.account.session)).await? else { return Ok(None) };
-        let plain = Zeroizing::new(self.open(CREDS, DEVICE, &sealed)?);
-        let mut device: Device = decode(&plain)?;
+        // A save of the connection before may still be under way: what it saves counts, not what was there before.
+        let kept = self.device.lock().await;
+        let mut device: Device = if let Some(plain) = &kept.unstored {
+            decode(plain)?
+        } else {
+            let Some(sealed) = within(self.store.creds(self.account.session)).await? else { return Ok(None) };
+            decode(&Zeroizing::new(self.open(CREDS, DEVICE, &sealed)?))?
+        };
         if let Some(key) = self.pin {
             trust::pin(&mut device, key);
         }
@@ -54,7 +71,8 @@ impl DeviceStore for Backend {
     }
 
     async fn exists(&self) -> StoreResult<bool> {
-        Ok(within(self.store.creds(self.account.session)).await?.is_some())
+        let kept = self.device.lock().await;
+        Ok(kept.unstored.is_some() || within(self.store.creds(self.account.session)).await?.is_some())
     }
 
     async fn create(&self) -> StoreResult<i32> {

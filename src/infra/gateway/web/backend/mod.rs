@@ -9,6 +9,7 @@
 mod appsync;
 mod device;
 mod lazy;
+mod memo;
 mod msg_secret;
 mod protocol;
 mod signal;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use whatsapp_rust::wacore::store::error::StoreError;
+use whatsapp_rust::wacore::store::traits::{DeviceListRecord, TcTokenEntry};
 
 use super::AuthWriter;
 use crate::domain::error::{Error, Kind};
@@ -29,6 +31,7 @@ use crate::infra::gateway::Account;
 use crate::infra::store::Store;
 use crate::infra::vault::SessionVault;
 use lazy::{Batch, Found, Key, Lazy};
+use memo::Memo;
 
 /// Longer than the writer's own deadline: this one only guards against a writer that never answers.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -47,8 +50,11 @@ pub(super) struct Backend {
     /// Makes read-modify-write atomic. Plain puts do not take it.
     turn: tokio::sync::Mutex<()>,
     lazy: Mutex<Lazy>,
-    /// SHA-256 of the device as last stored: an unchanged one is not stored again. Held while it is stored.
-    stored_device: tokio::sync::Mutex<Option<[u8; 32]>>,
+    /// Held while the device is stored.
+    device: tokio::sync::Mutex<device::Kept>,
+    /// Asked for with every message sent.
+    devices: Memo<DeviceListRecord>,
+    tc_tokens: Memo<TcTokenEntry>,
     sealed: AtomicBool,
     fenced: AtomicBool,
     newest_sent: AtomicI64,
@@ -80,7 +86,9 @@ impl Backend {
             vault,
             turn: tokio::sync::Mutex::new(()),
             lazy: Mutex::default(),
-            stored_device: tokio::sync::Mutex::new(None),
+            device: tokio::sync::Mutex::default(),
+            devices: Memo::of("devices"),
+            tc_tokens: Memo::of("tc-token"),
             sealed: AtomicBool::new(false),
             fenced: AtomicBool::new(false),
             newest_sent: AtomicI64::new(started),

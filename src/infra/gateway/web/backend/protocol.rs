@@ -15,9 +15,7 @@ const SENDER_KEY_DEVICE: &str = "sender-key-device";
 const LID: &str = "lid";
 const PN: &str = "pn";
 const BASE_KEY: &str = "base-key";
-const DEVICES: &str = "devices";
 const GROUP: &str = "group";
-const TC_TOKEN: &str = "tc-token";
 const SENT: &str = "sent";
 const PENDING: &str = "pending-inbound";
 
@@ -122,17 +120,16 @@ impl ProtocolStore for Backend {
     }
 
     async fn update_device_lists(&self, records: Vec<DeviceListRecord>) -> StoreResult<()> {
-        let ops = records.iter().map(|record| self.put(DEVICES, record.user.clone(), &encode(record)?, 0));
-        let ops = ops.collect::<StoreResult<_>>()?;
-        self.write(ops).await
+        self.memorise(&self.devices, records.into_iter().map(|it| (it.user.clone(), Some(it))).collect())
+            .await
     }
 
     async fn get_devices(&self, user: &str) -> StoreResult<Option<DeviceListRecord>> {
-        self.get(DEVICES, user).await?.map(|bytes| decode(&bytes)).transpose()
+        self.recall(&self.devices, user).await
     }
 
     async fn delete_devices(&self, user: &str) -> StoreResult<()> {
-        self.write(vec![AuthOp::Delete { kind: DEVICES, key: user.to_owned() }]).await
+        self.memorise(&self.devices, vec![(user.to_owned(), None)]).await
     }
 
     async fn get_group_metadata(&self, group_jid: &str) -> StoreResult<Option<Vec<u8>>> {
@@ -148,36 +145,36 @@ impl ProtocolStore for Backend {
     }
 
     async fn get_tc_token(&self, jid: &str) -> StoreResult<Option<TcTokenEntry>> {
-        self.get(TC_TOKEN, jid).await?.map(|bytes| decode(&bytes)).transpose()
+        self.recall(&self.tc_tokens, jid).await
     }
 
     async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> StoreResult<()> {
         let _turn = self.turn.lock().await;
-        self.write(vec![self.put(TC_TOKEN, jid.to_owned(), &encode(entry)?, 0)?]).await
+        self.memorise(&self.tc_tokens, vec![(jid.to_owned(), Some(entry.clone()))]).await
     }
 
     async fn delete_tc_token(&self, jid: &str) -> StoreResult<()> {
         let _turn = self.turn.lock().await;
-        self.write(vec![AuthOp::Delete { kind: TC_TOKEN, key: jid.to_owned() }]).await
+        self.memorise(&self.tc_tokens, vec![(jid.to_owned(), None)]).await
     }
 
     async fn get_all_tc_token_jids(&self) -> StoreResult<Vec<String>> {
-        Ok(self.sealed_family(TC_TOKEN, "").await?.into_iter().map(|(jid, _, _)| jid).collect())
+        Ok(self.sealed_family(self.tc_tokens.kind(), "").await?.into_iter().map(|(jid, _, _)| jid).collect())
     }
 
     async fn delete_expired_tc_tokens(&self, token_cutoff: i64, sender_cutoff: i64) -> StoreResult<u32> {
         let _turn = self.turn.lock().await;
-        let mut ops = Vec::new();
-        for (key, bytes, _) in self.family(TC_TOKEN, "").await? {
+        let mut expired = Vec::new();
+        for (jid, bytes, _) in self.family(self.tc_tokens.kind(), "").await? {
             let entry: TcTokenEntry = decode(&bytes)?;
             let received = !entry.token.is_empty() && entry.token_timestamp >= token_cutoff;
             let issued = entry.sender_timestamp.is_some_and(|at| at >= sender_cutoff);
             if !received && !issued {
-                ops.push(AuthOp::Delete { kind: TC_TOKEN, key });
+                expired.push((jid, None));
             }
         }
-        let deleted = u32::try_from(ops.len()).unwrap_or(u32::MAX);
-        self.write(ops).await?;
+        let deleted = u32::try_from(expired.len()).unwrap_or(u32::MAX);
+        self.memorise(&self.tc_tokens, expired).await?;
         Ok(deleted)
     }
 
@@ -192,7 +189,7 @@ impl ProtocolStore for Backend {
                 sender_timestamp: Some(sender_timestamp),
             },
         };
-        self.write(vec![self.put(TC_TOKEN, jid.to_owned(), &encode(&entry)?, 0)?]).await
+        self.memorise(&self.tc_tokens, vec![(jid.to_owned(), Some(entry))]).await
     }
 
     async fn store_received_tc_token(
@@ -211,7 +208,7 @@ impl ProtocolStore for Backend {
         }
         let sender_timestamp = known.and_then(|known| known.sender_timestamp);
         let entry = TcTokenEntry { token: token.to_vec(), token_timestamp, sender_timestamp };
-        self.write(vec![self.put(TC_TOKEN, jid.to_owned(), &encode(&entry)?, 0)?]).await
+        self.memorise(&self.tc_tokens, vec![(jid.to_owned(), Some(entry))]).await
     }
 
     async fn store_sent_message(&self, chat_jid: &str, message_id: &str, payload: &[u8]) -> StoreResult<()> {

@@ -1,12 +1,11 @@
 //! A gateway over SQLite, sandboxes, and sinks that remember.
 
-#![allow(dead_code, unused_imports, reason = "parts of the rig wait for the tests of life and messages")]
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "the engine's enums grow; what we do not know is passed over on purpose"
 )]
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::counted::Counted;
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::{Fence, SessionId, Shard, TenantId, WaId};
 use crate::domain::session::Endpoint;
@@ -54,7 +54,7 @@ impl AuthWriter for Writer {
 
 /// One installation.
 pub(super) struct Rig {
-    pub(super) store: Arc<SqliteStore>,
+    pub(super) store: Arc<Counted>,
     pub(super) writer: Arc<Writer>,
     pub(super) gateway: Arc<WebGateway>,
     pub(super) fence: Fence,
@@ -64,8 +64,13 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) async fn new() -> Self {
+        Self::with(WebConfig::default()).await
+    }
+
+    pub(super) async fn with(config: WebConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(SqliteStore::open(&folder.path().join("recado.db")).await.unwrap());
+        let store = SqliteStore::open(&folder.path().join("recado.db")).await.unwrap();
+        let store = Arc::new(Counted::new(store));
         let lease = TakeLease {
             shard: Shard(0),
             node: "test".into(),
@@ -79,8 +84,7 @@ impl Rig {
         let writer =
             Arc::new(Writer { store: store.clone(), refuse: AtomicUsize::new(0), writes: Mutex::default() });
         let vault = Arc::new(Vault::new(&[7; 32]));
-        let gateway =
-            WebGateway::new(WebConfig::default(), store.clone(), writer.clone(), vault.clone()).unwrap();
+        let gateway = WebGateway::new(config, store.clone(), writer.clone(), vault.clone()).unwrap();
         Self { store, writer, gateway, fence: Fence { shard: Shard(0), epoch }, vault, _folder: folder }
     }
 
@@ -154,7 +158,8 @@ impl Heard {
 pub(super) struct Ears {
     heard: Mutex<Heard>,
     news: Notify,
-    pub(super) refuses: AtomicBool,
+    /// How many batches to refuse from now on.
+    pub(super) refuses: AtomicUsize,
     pub(super) asked: AtomicUsize,
 }
 
@@ -198,7 +203,9 @@ impl Sink for Ears {
     async fn inbound(&self, messages: Vec<InboundMessage>) -> Result<()> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.news.notify_waiters();
-        if self.refuses.load(Ordering::SeqCst) {
+        let refused =
+            self.refuses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if refused.is_ok() {
             return Err(Error::unavailable("test", "not now"));
         }
         self.heard().inbound.extend(messages);
