@@ -53,7 +53,6 @@ async fn a_message_in_steady_traffic_costs_less_than_one_credential_write_and_no
     b.ears.until("all", |heard| heard.inbound.len() >= COUNT + 3).await;
     let reads = rig.store.reads();
     let (sender, receiver) = (written(&rig, &a), written(&rig, &b));
-    println!("reads {reads:?}; sender {sender:?}; receiver {receiver:?}");
     assert!(reads.values().sum::<usize>() < COUNT / 10, "{reads:?} reads for {COUNT} messages on both sides");
     assert!(sender.0 + receiver.0 < COUNT, "{sender:?} {receiver:?} for {COUNT} messages");
     a.close().await;
