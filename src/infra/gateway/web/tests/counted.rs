@@ -1,7 +1,7 @@
 //! Tables that count what is read of a session's credentials.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
@@ -60,7 +60,7 @@ impl Store for Counted {
     }
 
     // The rest is passed on.
-    async fn commit(&self, batch: &[Write]) -> Result<Answers> {
+    async fn commit(&self, batch: Arc<[Write]>) -> Result<Answers> {
         self.store.commit(batch).await
     }
     async fn key(&self, hash: &[u8; 32]) -> Result<Option<KeyView>> {
