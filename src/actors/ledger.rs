@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::consumer::Consumers;
 use super::relay::Relays;
 use crate::domain::error::{Error, Kind, Result};
+use crate::domain::ids::Shard;
 use crate::domain::write::{Outcome, Write};
 use crate::infra::store::{Answers, Store};
 use crate::telemetry;
@@ -109,9 +110,7 @@ impl State {
         }
         let mut writes = std::mem::take(&mut self.writes);
         let shards: BTreeSet<_> = writes.iter().filter_map(Write::wakes).collect();
-        let stamps: Vec<_> =
-            shards.iter().filter_map(|shard| Some((*shard, self.relays.stamp(*shard)?))).collect();
-        writes.extend(stamps.iter().map(|(_, stamp)| stamp.clone()));
+        writes.extend(shards.iter().filter_map(|shard| self.relays.stamp(*shard)));
         let writes: Arc<[Write]> = writes.into();
         let replies = std::mem::take(&mut self.replies);
         let started = tokio::time::Instant::now();
@@ -120,13 +119,8 @@ impl State {
         if answers.iter().any(Result::is_ok) {
             self.ledgers.committed.store(Some(Arc::new(tokio::time::Instant::now())));
         }
-        let numbered = answers.split_off(replies.len());
-        for ((shard, _), answer) in stamps.iter().zip(&numbered) {
-            self.relays.stamped(*shard, answer);
-        }
-        for shard in shards.into_iter().filter(|shard| stamps.iter().all(|(stamped, _)| stamped != shard)) {
-            self.relays.wake(shard);
-        }
+        self.tell_relays(&writes, &answers, shards);
+        answers.truncate(replies.len());
         if writes.iter().any(|write| matches!(write, Write::Redrive(_))) {
             self.consumers.redrive();
         }
@@ -134,6 +128,24 @@ impl State {
             if reply.send(answer).is_err() {
                 tracing::debug!("a write was committed for a caller that had gone");
             }
+        }
+    }
+}
+
+impl State {
+    /// Tells how far the commit numbered each log, and whom to wake for it.
+    fn tell_relays(&self, writes: &[Write], answers: &Answers, mut added: BTreeSet<Shard>) {
+        for (write, answer) in writes.iter().zip(answers) {
+            let (Write::Stamp(fence, most), Ok(Outcome::Stamped { stamped, heads })) = (write, answer) else {
+                continue;
+            };
+            self.relays.numbered(fence.shard, *heads);
+            if stamped < most && added.remove(&fence.shard) {
+                self.relays.publish(fence.shard);
+            }
+        }
+        for shard in added {
+            self.relays.wake(shard);
         }
     }
 }

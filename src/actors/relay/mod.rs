@@ -15,7 +15,7 @@ mod refill;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -151,11 +151,10 @@ impl Actor for Relay {
     ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Wake => {
-                let woken = state.args.relays.woken(state.args.fence.shard);
-                state.known(&myself, woken.heads);
-                if woken.unnumbered {
+                if state.args.relays.woken(state.args.fence.shard) {
                     state.stamp(&myself);
                 }
+                state.carry(&myself);
             }
             Msg::Poll => {
                 // Asking the stream for its tail again is how a loss is noticed while nothing new comes.
@@ -176,8 +175,9 @@ impl Actor for Relay {
 }
 
 impl State {
-    /// So far the logs are numbered.
-    fn known(&mut self, myself: &ActorRef<Msg>, heads: [Position; 2]) {
+    /// Carries what the last commit numbered.
+    fn carry(&mut self, myself: &ActorRef<Msg>) {
+        let Some(heads) = self.args.relays.heads(self.args.fence.shard) else { return };
         for (lane, head) in self.lanes.iter_mut().zip(heads) {
             lane.know_head(head);
         }
@@ -201,10 +201,10 @@ impl State {
         self.stamping = None;
         let mut more = std::mem::take(&mut self.again);
         match outcome.unwrap_or_else(|panicked| Err(Error::bug(panicked))) {
-            Ok(Outcome::Stamped { stamped, heads }) => {
+            Ok(Outcome::Stamped { stamped, .. }) => {
                 self.failing = false;
                 more |= stamped >= self.args.settings.stamp;
-                self.known(myself, heads);
+                self.carry(myself);
             }
             Err(error) if error.kind == Kind::Fenced => return Err(error),
             // The poll tries again: without a store there are no commits that could not wait.
@@ -265,18 +265,12 @@ struct Slot {
     actor: arc_swap::ArcSwapOption<ActorRef<Msg>>,
     /// The right to number and how many rows at once, lent to the ledger.
     stamp: arc_swap::ArcSwapOption<(Fence, usize)>,
-    /// How far commits have numbered the logs.
-    heads: [AtomicI64; 2],
+    /// How far the last commit has numbered the logs; `None` before the first.
+    heads: arc_swap::ArcSwapOption<[Position; 2]>,
     /// Whether a commit left rows without a position.
     unnumbered: AtomicBool,
     /// Whether a wake-up is on its way: a second one would say the same.
     woken: AtomicBool,
-}
-
-/// What a wake-up tells.
-struct Woken {
-    heads: [Position; 2],
-    unnumbered: bool,
 }
 
 impl Relays {
@@ -293,18 +287,17 @@ impl Relays {
         Some(Write::Stamp(lent.0, lent.1))
     }
 
-    /// Tells the relay of a shard what became of a stamp. Never waits; many calls are one wake-up.
-    pub fn stamped(&self, shard: Shard, answer: &Result<Outcome>) {
-        let Some(slot) = self.slot(shard) else { return };
-        let Some((_, most)) = slot.stamp.load_full().as_deref().copied() else { return self.wake(shard) };
-        match answer {
-            Ok(Outcome::Stamped { stamped, heads }) if *stamped < most => {
-                for (known, head) in slot.heads.iter().zip(heads) {
-                    known.fetch_max(head.0, Ordering::AcqRel);
-                }
-                slot.poke();
-            }
-            Ok(_) | Err(_) => self.wake(shard),
+    /// Notes how far a commit has numbered the logs of a shard; called in the order of commits.
+    pub fn numbered(&self, shard: Shard, heads: [Position; 2]) {
+        if let Some(slot) = self.slot(shard) {
+            slot.heads.store(Some(Arc::new(heads)));
+        }
+    }
+
+    /// Tells the relay of a shard that a commit has numbered all it added. Never waits; many calls are one wake-up.
+    pub fn publish(&self, shard: Shard) {
+        if let Some(slot) = self.slot(shard) {
+            slot.poke();
         }
     }
 
@@ -323,18 +316,20 @@ impl Relays {
         if let Some(slot) = self.slot(fence.shard) {
             slot.actor.store(Some(Arc::new(actor)));
             slot.stamp.store(Some(Arc::new((fence, most))));
+            slot.heads.store(None);
             slot.woken.store(false, Ordering::Release);
         }
     }
 
-    /// A wake-up has arrived; commits from now on need a new one.
-    fn woken(&self, shard: Shard) -> Woken {
-        let Some(slot) = self.slot(shard) else {
-            return Woken { heads: Default::default(), unnumbered: true };
-        };
+    /// A wake-up has arrived; commits from now on need a new one. Whether rows wait for a position.
+    fn woken(&self, shard: Shard) -> bool {
+        let Some(slot) = self.slot(shard) else { return true };
         slot.woken.store(false, Ordering::Release);
-        let heads = slot.heads.each_ref().map(|head| Position(head.load(Ordering::Acquire)));
-        Woken { heads, unnumbered: slot.unnumbered.swap(false, Ordering::AcqRel) }
+        slot.unnumbered.swap(false, Ordering::AcqRel)
+    }
+
+    fn heads(&self, shard: Shard) -> Option<[Position; 2]> {
+        self.slot(shard)?.heads.load_full().map(|heads| *heads)
     }
 }
 

@@ -114,10 +114,9 @@ impl Lane {
         self.tail = None;
     }
 
-    /// What the table says, in a transaction that also proved our right to know. Answers may overtake each other.
+    /// What the table says, in a transaction that also proved our right to know.
     pub(super) fn know_head(&mut self, head: Position) {
-        self.head = self.head.max(head);
-        let head = self.head;
+        self.head = head;
         let Some(tail) = self.tail else { return };
         telemetry::relay_lag(self.key.shard, self.key.log, head, tail);
         if tail > head {
