@@ -136,10 +136,12 @@ impl State {
     /// Tells how far the commit numbered each log, and whom to wake for it.
     fn tell_relays(&self, writes: &[Write], answers: &Answers, mut added: BTreeSet<Shard>) {
         for (write, answer) in writes.iter().zip(answers) {
-            let (Write::Stamp(fence, most), Ok(Outcome::Stamped { stamped, heads })) = (write, answer) else {
+            let (Write::Stamp(fence, most), Ok(Outcome::Stamped { stamped, heads, added: rows })) =
+                (write, answer)
+            else {
                 continue;
             };
-            self.relays.numbered(fence.shard, *heads);
+            self.relays.numbered(fence.shard, *heads, rows);
             if stamped < most && added.remove(&fence.shard) {
                 self.relays.publish(fence.shard);
             }

@@ -14,6 +14,14 @@ use super::error::{Error, Result};
 pub struct Data(Box<RawValue>);
 
 impl Data {
+    /// Writes a value down.
+    ///
+    /// # Errors
+    /// `Bug` when it has no form in JSON.
+    pub fn of(value: &impl Serialize) -> Result<Self> {
+        serde_json::value::to_raw_value(value).map(Self).map_err(Error::bug)
+    }
+
     /// Takes stored text.
     ///
     /// # Errors

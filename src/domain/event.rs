@@ -156,6 +156,8 @@ pub struct Entry {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::domain::time::now;
 
@@ -187,5 +189,62 @@ mod tests {
             ["data", "eventId", "occurredAt", "position", "seq", "sessionId", "tenantId", "type", "version"]
         );
         assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
+    }
+
+    /// As version 1 was first written: what is stored stays readable.
+    #[test]
+    fn an_event_of_the_first_version_is_still_read() {
+        let stored = r#"{"eventId":"01890000-0000-7000-8000-000000000001","type":"message.received","version":1,
+            "tenantId":"01890000-0000-7000-8000-000000000002","sessionId":"01890000-0000-7000-8000-000000000003",
+            "seq":12,"position":345,"occurredAt":"2026-11-22T10:00:00.123Z","data":{"messageId":"x","content":{"type":"text","text":"hé"}}}"#;
+        let event: Event = serde_json::from_str(stored).unwrap();
+        assert_eq!((event.kind.as_str(), event.seq, event.position), ("message.received", 12, Position(345)));
+        assert_eq!(event.data.value()["content"]["text"], "hé");
+        let again: serde_json::Value = serde_json::from_str(&serde_json::to_string(&event).unwrap()).unwrap();
+        assert_eq!(
+            again,
+            serde_json::from_str::<serde_json::Value>(stored).unwrap(),
+            "nothing is lost or renamed"
+        );
+    }
+
+    fn data() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            ".*".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(serde_json::Value::from),
+                prop::collection::btree_map(".{0,8}", inner, 0..5)
+                    .prop_map(|fields| serde_json::Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_event_is_read_back_as_it_was_written(
+            kind in prop::sample::select(EventType::ALL),
+            (version, seq, position, at) in (any::<u32>(), any::<i64>(), any::<i64>(), 0..4_102_444_800_000_i64),
+            data in data(),
+        ) {
+            let event = Event {
+                event_id: EventId::new(),
+                kind: kind.to_string(),
+                version,
+                tenant_id: TenantId::DEFAULT,
+                session_id: SessionId::new(),
+                seq,
+                position: Position(position),
+                occurred_at: Timestamp(at),
+                data: Data::from(&data),
+            };
+            let text = serde_json::to_string(&event).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Event>(&text).unwrap(), &event);
+            prop_assert_eq!(Data::stored(event.data.as_str()).unwrap().value(), data);
+        }
     }
 }

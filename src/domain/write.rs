@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::address::Address;
 use super::command::CommandType;
 use super::content::Content;
-use super::event::Log;
+use super::event::{Entry, Log};
 use super::ids::{
     CommandId, DeadLetterId, Epoch, EventId, Fence, KeyId, MessageId, Position, SessionId, Shard, TenantId,
     WaId,
@@ -116,6 +116,8 @@ pub enum Outcome {
         stamped: usize,
         /// Heads.
         heads: [Position; 2],
+        /// Of what was numbered, what this batch itself added to each log: not to be read again.
+        added: [Vec<Entry>; 2],
     },
     /// How many rows the sweep changed: more may wait when it reached its limit.
     Swept(usize),

@@ -11,7 +11,7 @@ use std::process::Command;
 use source::Source;
 
 /// Crates that do input, output or scheduling: nothing for `domain`.
-const OUTSIDE: [&str; 23] = [
+const OUTSIDE: [&str; 24] = [
     "tokio",
     "futures_util",
     "ractor",
@@ -21,6 +21,7 @@ const OUTSIDE: [&str; 23] = [
     "hyper",
     "reqwest",
     "sqlx",
+    "rusqlite",
     "redis",
     "rustls",
     "tokio_websockets",
@@ -138,7 +139,9 @@ fn http_asks_actors_and_never_the_store() {
     Rule {
         scope: &["src/http/", "src/grpc/"],
         except: &[],
-        wrong: |file| names(file, &["crate::infra", "recado::infra", "sqlx", "redis", "whatsapp_rust"]),
+        wrong: |file| {
+            names(file, &["crate::infra", "recado::infra", "sqlx", "rusqlite", "redis", "whatsapp_rust"])
+        },
         planted: ("src/http/planted.rs", "use super::super::infra::store::Store;\n"),
         innocent: ("src/http/innocent.rs", "use crate::actors::ledger::Ledgers;\n"),
     }
@@ -168,7 +171,7 @@ fn sql_lives_only_under_the_store() {
         except: &["src/infra/store/"],
         wrong: |file| {
             let statement = file.literals.iter().find(|literal| is_sql(literal));
-            names(file, &["sqlx"]).or_else(|| statement.map(|text| format!("holds SQL: {text}")))
+            names(file, &["sqlx", "rusqlite"]).or_else(|| statement.map(|text| format!("holds SQL: {text}")))
         },
         planted: (
             "src/actors/planted.rs",

@@ -137,7 +137,12 @@ async fn untouched(rig: &Rig) {
         let request = rig.http.get(format!("{}{path}", rig.names.base)).bearer_auth(&rig.names.key);
         request.send().await.unwrap().json().await.unwrap()
     };
-    assert_eq!(get("/readyz").await["ready"], true);
+    // A service that has just started is not ready yet.
+    let until = tokio::time::Instant::now() + SOON;
+    while get("/readyz").await["ready"] != true {
+        assert!(tokio::time::Instant::now() < until, "{}", get("/readyz").await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let sessions = get("/sessions").await;
     assert_eq!(sessions["items"].as_array().unwrap().len(), 1, "{sessions}");
     assert_eq!(sessions["items"][0]["state"], "created");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Arguments, Settings, Status};
+use super::{Arguments, Relays, Settings, Status};
 use crate::actors::task::ChildTask;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Log};
@@ -154,6 +154,7 @@ impl Lane {
         let round = Round {
             store: Arc::clone(&args.store),
             stream: Arc::clone(&args.stream),
+            relays: args.relays.clone(),
             settings: args.settings,
             key: self.key,
             head: self.head,
@@ -227,6 +228,7 @@ impl Lane {
 struct Round {
     store: Arc<dyn Store>,
     stream: Arc<dyn Stream>,
+    relays: Relays,
     settings: Settings,
     key: StreamKey,
     head: Position,
@@ -304,7 +306,12 @@ impl Round {
         if after >= self.head {
             return Ok(Vec::new());
         }
-        self.store.log_after(self.key.shard, self.key.log, after, self.settings.batch).await
+        let StreamKey { shard, log } = self.key;
+        let recent = self.relays.recent(shard, log, after, self.settings.batch);
+        if !recent.is_empty() {
+            return Ok(recent);
+        }
+        self.store.log_after(shard, log, after, self.settings.batch).await
     }
 
     /// The last row's position; `None` when rows that the stream lacks are gone from the table. A stream that lost

@@ -185,7 +185,11 @@ impl Tables {
             event.position = last.plus(1);
             entries.push(Entry { position: event.position, event: Arc::new(event) });
         }
-        Outcome::Stamped { stamped: count, heads: Log::ALL.map(|log| self.head(log)) }
+        Outcome::Stamped {
+            stamped: count,
+            heads: Log::ALL.map(|log| self.head(log)),
+            added: Default::default(),
+        }
     }
 
     fn head(&self, log: Log) -> Position {

@@ -237,7 +237,7 @@ impl World {
 
     pub async fn stamp(&self, limit: usize) -> (usize, [Position; 2]) {
         match self.write(Write::Stamp(self.fence, limit)).await.unwrap() {
-            Outcome::Stamped { stamped, heads } => (stamped, heads),
+            Outcome::Stamped { stamped, heads, .. } => (stamped, heads),
             other => panic!("{other:?}"),
         }
     }

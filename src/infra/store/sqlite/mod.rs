@@ -6,6 +6,7 @@
 //! One connection writes, on a thread of its own ([`writer`]); a few read. A batch is taken apart by kind, and each kind is
 //! read, judged and written as a whole, in [`commit`].
 
+mod checkpoint;
 mod commit;
 mod migrations;
 mod read;
@@ -106,7 +107,7 @@ const PRAGMAS: [(&str, &str); 8] = [
     ("cache_size", "-64000"),
     ("mmap_size", "268435456"),
     ("temp_store", "memory"),
-    ("wal_autocheckpoint", "16000"),
+    ("wal_autocheckpoint", "65536"),
     ("journal_size_limit", "67108864"),
 ];
 

@@ -1,7 +1,5 @@
 //! Queries of the connections that read, and how columns are read by place.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "kinds of a foreign enum that get the same answer")]
-
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::{SqliteArguments, SqliteExecutor, SqliteRow};
 use sqlx::{Arguments, Row};
@@ -12,8 +10,8 @@ use crate::domain::error::{Error, Result};
 use crate::domain::event::Log;
 
 /// What every failure of the database itself is for a caller: nothing was applied, try again.
-#[track_caller]
 #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "kinds of a foreign enum that get the same answer")]
 pub(super) fn failed(error: sqlx::Error) -> Error {
     match &error {
         sqlx::Error::Database(inner)

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoint::Checkpoints;
 use super::statement::{self, failed};
 use super::{Answers, BUSY, PRAGMAS, commit};
 use crate::domain::error::{Error, Result};
@@ -41,7 +42,8 @@ pub(super) struct Writer {
 impl Writer {
     /// Opens the connection and starts the thread.
     pub(super) fn start(path: &Path) -> Result<Self> {
-        let connection = Slot { conn: Some(open(path)?), path: path.to_owned() };
+        let checkpoints = Checkpoints::start(path)?;
+        let connection = Slot { conn: Some(open(path)?), path: path.to_owned(), checkpoints };
         let (jobs, waiting) = mpsc::channel(DEPTH);
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         thread.spawn(move || connection.work(waiting)).map_err(|error| {
@@ -81,7 +83,8 @@ fn closed() -> Error {
     Error::unavailable("store_closed", "the store is closed")
 }
 
-fn open(path: &Path) -> Result<Connection> {
+/// A connection that may write.
+pub(super) fn open(path: &Path) -> Result<Connection> {
     let conn = Connection::open(path).map_err(failed)?;
     conn.busy_timeout(BUSY).map_err(failed)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -102,6 +105,7 @@ fn silent(error: rusqlite::Error) -> rusqlite::Result<()> {
 struct Slot {
     conn: Option<Connection>,
     path: PathBuf,
+    checkpoints: Checkpoints,
 }
 
 impl Slot {
@@ -142,10 +146,13 @@ impl Slot {
         let answer = catch_unwind(AssertUnwindSafe(whole))
             .unwrap_or_else(|_panic| Err(Error::bug("a transaction panicked")))?;
         self.conn = Some(conn);
+        self.checkpoints.written();
         Ok(answer)
     }
 
-    fn close(&mut self) {
+    fn close(mut self) {
+        // First, so that the connection is the last one, which tidies up.
+        drop(self.checkpoints);
         if let Some(conn) = self.conn.take() {
             conn.flush_prepared_statement_cache();
             if let Err((_conn, error)) = conn.close() {

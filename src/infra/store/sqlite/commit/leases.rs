@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::{Item, Tx};
 use crate::domain::error::{Error, Result};
-use crate::domain::event::Log;
+use crate::domain::event::{Entry, Log};
 use crate::domain::ids::{Epoch, Fence, Position, Shard};
 use crate::domain::write::{Outcome, TakeLease};
 use crate::infra::store::sqlite::sql::{Columns, limit, log_number, narrow};
@@ -128,20 +128,21 @@ fn stamp_one(tx: &mut Tx<'_>, fence: Fence, most: usize) -> Result<Outcome> {
     let shard = i64::from(fence.shard.0);
     let mut stamped = 0;
     let mut heads = [Position::default(); 2];
-    for (log, head) in Log::ALL.into_iter().zip(&mut heads) {
+    let mut added = <[Vec<Entry>; 2]>::default();
+    for ((log, head), rows) in Log::ALL.into_iter().zip(&mut heads).zip(&mut added) {
         let stored = execute(tx.conn, NUMBER, |cells| {
             cells.int(shard).int(log_number(log)).int(limit(most));
         })?;
-        let added = tx.outbox.unnumbered(fence.shard, log).min(most - stored);
+        let fresh = tx.outbox.unnumbered(fence.shard, log).min(most - stored);
         let advanced = row(tx.conn, ADVANCE, |cells| {
-            cells.int(limit(stored + added)).int(shard);
+            cells.int(limit(stored + fresh)).int(shard);
             cells.int(log_number(log)).int(fence.epoch.0);
         })?;
         // The lease was checked above, in this transaction: its relay rows carry the same epoch.
         let advanced = advanced.ok_or_else(|| Error::bug("a leased shard without its relay"))?;
         *head = Position(advanced.int(0)?);
-        tx.outbox.number((fence.shard, log), Position(head.0 - limit(added)), added);
-        stamped += stored + added;
+        *rows = tx.outbox.number((fence.shard, log), Position(head.0 - limit(fresh)), fresh);
+        stamped += stored + fresh;
     }
-    Ok(Outcome::Stamped { stamped, heads })
+    Ok(Outcome::Stamped { stamped, heads, added })
 }

@@ -1,12 +1,15 @@
 //! The events of a batch, in the order they happened, written at its end. Without a position they are the outbox.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use serde::Serialize;
 
 use super::Tx;
 use crate::domain::command::CommandType;
-use crate::domain::error::{Error, Result};
-use crate::domain::event::{DATA_LIMIT, EventType, Log};
+use crate::domain::data::Data;
+use crate::domain::error::Result;
+use crate::domain::event::{DATA_LIMIT, Entry, Event, EventType, Log};
 use crate::domain::ids::{CommandId, EventId, MessageId, Position, SessionId, Shard, TenantId};
 use crate::domain::time::Timestamp;
 use crate::infra::store::sqlite::sql::log_number;
@@ -16,19 +19,13 @@ const INSERT: &str = "insert into events (event_id, tenant_id, shard, log, sessi
     occurred_at, data) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// The version of every shape of `data` written here.
-const VERSION: i64 = 1;
+const VERSION: u32 = 1;
 
+/// A row to come; without a position until it is numbered.
 struct Row {
-    id: EventId,
-    tenant: TenantId,
     shard: Shard,
     log: Log,
-    session: SessionId,
-    seq: i64,
-    position: Option<Position>,
-    kind: &'static str,
-    at: Timestamp,
-    data: String,
+    event: Arc<Event>,
 }
 
 /// What happened in this batch so far.
@@ -41,28 +38,37 @@ impl Outbox {
         self.0.iter().filter(|row| row.awaits(shard, log)).count()
     }
 
-    /// Numbers the first `count` of them, from the position after `last` on.
-    pub(super) fn number(&mut self, (shard, log): (Shard, Log), last: Position, count: usize) {
+    /// Numbers the first `count` of them, from the position after `last` on, and shows them.
+    pub(super) fn number(&mut self, (shard, log): (Shard, Log), last: Position, count: usize) -> Vec<Entry> {
         let rows = self.0.iter_mut().filter(|row| row.awaits(shard, log)).take(count);
-        for (nth, row) in rows.enumerate() {
-            row.position = Some(last.plus(nth + 1));
-        }
+        let number = |(nth, row): (usize, &mut Row)| {
+            let position = last.plus(nth + 1);
+            Arc::make_mut(&mut row.event).position = position;
+            Entry { position, event: Arc::clone(&row.event) }
+        };
+        rows.enumerate().map(number).collect()
     }
 
     pub(super) fn flush(&mut self, conn: &Connection) -> Result<()> {
         let rows = std::mem::take(&mut self.0);
         each(conn, INSERT, &rows, |row, cells| {
-            cells.id(row.id.0).id(row.tenant.0).int(i64::from(row.shard.0)).int(log_number(row.log));
-            cells.id(row.session.0).int(row.seq).opt_int(row.position.map(|position| position.0));
-            cells.text(row.kind).int(VERSION).int(row.at.0).text(&row.data);
+            let event = &*row.event;
+            cells.id(event.event_id.0).id(event.tenant_id.0).int(i64::from(row.shard.0));
+            cells.int(log_number(row.log)).id(event.session_id.0).int(event.seq);
+            cells.opt_int(row.position().map(|position| position.0)).text(&event.kind);
+            cells.int(i64::from(event.version)).int(event.occurred_at.0).text(event.data.as_str());
         })
         .map(drop)
     }
 }
 
 impl Row {
+    fn position(&self) -> Option<Position> {
+        Some(self.event.position).filter(|position| *position > Position::default())
+    }
+
     fn awaits(&self, shard: Shard, log: Log) -> bool {
-        self.position.is_none() && self.shard == shard && self.log == log
+        self.position().is_none() && self.shard == shard && self.log == log
     }
 }
 
@@ -125,31 +131,28 @@ impl Tx<'_> {
         (kind, at): (&'static str, Timestamp),
         data: &impl Serialize,
     ) -> Result<i64> {
-        let mut data = serde_json::to_string(data).map_err(Error::bug)?;
-        if data.len() > DATA_LIMIT {
+        let mut data = Data::of(data)?;
+        let bytes = data.as_str().len();
+        if bytes > DATA_LIMIT {
             // Callers keep to the limit; an event that slips through is still an event.
-            tracing::error!(
-                kind,
-                bytes = data.len(),
-                "the data of an event is over its limit and was left out"
-            );
-            data = r#"{"truncated":true}"#.to_owned();
+            tracing::error!(kind, bytes, "the data of an event is over its limit and was left out");
+            data = Data::of(&serde_json::json!({"truncated": true}))?;
         }
         let seq = self.sessions.next_seq(session, log)?;
         let row = self.sessions.change(session)?;
         let (tenant, shard) = (row.tenant, row.shard);
-        self.outbox.0.push(Row {
-            id: EventId::new(),
-            tenant,
-            shard,
-            log,
-            session,
+        let event = Event {
+            event_id: EventId::new(),
+            kind: kind.to_owned(),
+            version: VERSION,
+            tenant_id: tenant,
+            session_id: session,
             seq,
-            position: None,
-            kind,
-            at,
+            position: Position::default(),
+            occurred_at: at,
             data,
-        });
+        };
+        self.outbox.0.push(Row { shard, log, event: Arc::new(event) });
         Ok(seq)
     }
 }
