@@ -1,7 +1,7 @@
 //! How many sends the API accepts, durably, per second, against single-row commits of plain SQLite on the same disk.
 //!
-//! 64 connections send to 64 stopped sessions, first with an `Idempotency-Key` on every request (the figure), then
-//! without. Afterwards the service is killed and every answered 202 is counted in the store.
+//! 64 connections send to 64 stopped sessions, first with an `Idempotency-Key` on every request, then without (the
+//! figure: the key is the client's choice, and one more row with two entries in indexes). Afterwards the service is killed and every answered 202 is counted in the store.
 
 mod rig;
 
@@ -58,9 +58,10 @@ async fn measure() -> Result<()> {
     last_line(
         "accept",
         &json!({
-            "ratio": round(keyed.rate() / commits), "sendsPerSecond": keyed.rate(), "commitsPerSecond": round(commits),
-            "p50Ms": keyed.times.percentile(0.5), "p99Ms": keyed.times.percentile(0.99),
-            "ratioWithoutKeys": round(bare.rate() / commits), "sendsPerSecondWithoutKeys": bare.rate(),
+            "ratio": round(bare.rate() / commits), "sendsPerSecond": bare.rate(), "commitsPerSecond": round(commits),
+            "p50Ms": bare.times.percentile(0.5), "p99Ms": bare.times.percentile(0.99),
+            "ratioWithKeys": round(keyed.rate() / commits), "sendsPerSecondWithKeys": keyed.rate(),
+            "p50MsWithKeys": keyed.times.percentile(0.5), "p99MsWithKeys": keyed.times.percentile(0.99),
             "accepted": answered, "missingAfterKill": missing, "connections": CONNECTIONS,
         }),
     );

@@ -3,8 +3,8 @@
 //! Promises: an answer is given after the commit; one bad write never fails another; beyond a bounded depth new
 //! writes are refused at once with `Busy` and lose nothing.
 //!
-//! Group commit without a timer: the first write of a batch casts `Flush` behind itself. The mailbox is first in,
-//! first out, so all that arrived meanwhile stands in front of it. Each transaction numbers the rows it adds, with the
+//! Group commit without a timer: the first write casts `Flush` behind itself. The mailbox is first in, first out, so all that
+//! arrived with it stands in front. What arrives during a commit is the next batch, begun at its end. Each transaction numbers the rows it adds, with the
 //! right its shard's relay lends.
 
 use std::collections::BTreeSet;
@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::consumer::Consumers;
 use super::relay::Relays;
+use super::task::{ChildTask, spawn_child};
 use crate::domain::error::{Error, Kind, Result};
 use crate::domain::ids::Shard;
 use crate::domain::write::{Outcome, Write};
@@ -47,18 +48,40 @@ pub struct Arguments {
 pub enum Msg {
     /// One change, its answer's way back, and its place in the bounded queue.
     Write(Box<Write>, RpcReplyPort<Result<Outcome>>, OwnedSemaphorePermit),
-    /// Commit what has gathered.
+    /// Commit what has gathered, unless a commit is under way.
     Flush,
+    /// The commit under way has ended.
+    Committed,
 }
 
-/// What it holds: the batch being gathered.
+/// Where an answer goes, and the room its write takes up until then.
+type Reply = (RpcReplyPort<Result<Outcome>>, OwnedSemaphorePermit);
+
+/// What it holds: the batch being gathered, and the one being committed.
 pub struct State {
     store: Arc<dyn Store>,
     relays: Relays,
     consumers: Consumers,
     ledgers: Ledgers,
     writes: Vec<Write>,
-    replies: Vec<(RpcReplyPort<Result<Outcome>>, OwnedSemaphorePermit)>,
+    replies: Vec<Reply>,
+    under_way: Option<UnderWay>,
+}
+
+/// A batch on its way through the store.
+struct Batch {
+    writes: Arc<[Write]>,
+    /// The shards whose logs it adds to.
+    shards: BTreeSet<Shard>,
+    replies: Vec<Reply>,
+    since: tokio::time::Instant,
+}
+
+/// The batch being committed, and its answers to come.
+struct UnderWay {
+    batch: Batch,
+    answers: oneshot::Receiver<Answers>,
+    _task: ChildTask,
 }
 
 impl Actor for Ledger {
@@ -68,7 +91,8 @@ impl Actor for Ledger {
 
     async fn pre_start(&self, _myself: ActorRef<Msg>, args: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { store, relays, consumers, ledgers } = args;
-        Ok(State { store, relays, consumers, ledgers, writes: Vec::new(), replies: Vec::new() })
+        let (writes, replies) = (Vec::new(), Vec::new());
+        Ok(State { store, relays, consumers, ledgers, writes, replies, under_way: None })
     }
 
     async fn handle(
@@ -83,56 +107,86 @@ impl Actor for Ledger {
                 if reply.is_closed() {
                     return Ok(());
                 }
-                if state.writes.is_empty() {
+                if state.writes.is_empty() && state.under_way.is_none() {
                     myself.cast(Msg::Flush)?;
                 }
                 state.writes.push(*write);
                 state.replies.push((reply, permit));
-                if state.writes.len() >= BATCH_LIMIT {
-                    state.flush().await;
+            }
+            Msg::Flush => state.begin(&myself),
+            Msg::Committed => {
+                let ended = state.under_way.take();
+                // First, so that the store is at work while the answers go out.
+                state.begin(&myself);
+                if let Some(UnderWay { batch, answers, _task }) = ended {
+                    state.end(batch, answers.await.ok());
                 }
             }
-            Msg::Flush => state.flush().await,
         }
         Ok(())
     }
 
     async fn post_stop(&self, _myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
-        state.flush().await;
+        if let Some(UnderWay { batch, answers, _task }) = state.under_way.take() {
+            state.end(batch, answers.await.ok());
+        }
+        while let Some(batch) = state.gathered() {
+            let answers = commit(&*state.store, &batch.writes).await;
+            state.end(batch, Some(answers));
+        }
         Ok(())
     }
 }
 
 impl State {
-    async fn flush(&mut self) {
+    /// What has gathered, up to the limit, with what numbers the rows it adds.
+    fn gathered(&mut self) -> Option<Batch> {
         if self.writes.is_empty() {
-            return;
+            return None;
         }
-        let mut writes = std::mem::take(&mut self.writes);
+        let later = self.writes.split_off(self.writes.len().min(BATCH_LIMIT));
+        let mut writes = std::mem::replace(&mut self.writes, later);
+        let later = self.replies.split_off(writes.len());
+        let replies = std::mem::replace(&mut self.replies, later);
         let shards: BTreeSet<_> = writes.iter().filter_map(Write::wakes).collect();
         writes.extend(shards.iter().filter_map(|shard| self.relays.stamp(*shard)));
-        let writes: Arc<[Write]> = writes.into();
-        let replies = std::mem::take(&mut self.replies);
-        let started = tokio::time::Instant::now();
-        let mut answers = commit(&*self.store, &writes).await;
-        telemetry::ledger_commit(replies.len(), started.elapsed());
+        Some(Batch { writes: writes.into(), shards, replies, since: tokio::time::Instant::now() })
+    }
+
+    /// Commits what has gathered, unless a commit is under way: its end begins the next.
+    fn begin(&mut self, myself: &ActorRef<Msg>) {
+        if self.under_way.is_some() {
+            return;
+        }
+        let Some(batch) = self.gathered() else { return };
+        let (sender, answers) = oneshot::channel();
+        let (store, writes) = (Arc::clone(&self.store), Arc::clone(&batch.writes));
+        let work = async move {
+            let _ledger_gone = sender.send(commit(&*store, &writes).await);
+        };
+        let task = spawn_child(myself, work, |_ended_or_panicked| Msg::Committed);
+        self.under_way = Some(UnderWay { batch, answers, _task: task });
+    }
+
+    /// Tells everybody concerned. Without answers the store has panicked: callers learn that the outcome is unknown.
+    fn end(&self, batch: Batch, answers: Option<Answers>) {
+        telemetry::ledger_commit(batch.replies.len(), batch.since.elapsed());
+        let Some(mut answers) = answers else { return };
         if answers.iter().any(Result::is_ok) {
             self.ledgers.committed.store(Some(Arc::new(tokio::time::Instant::now())));
         }
-        self.tell_relays(&writes, &answers, shards);
-        answers.truncate(replies.len());
-        if writes.iter().any(|write| matches!(write, Write::Redrive(_))) {
+        self.tell_relays(&batch.writes, &answers, batch.shards);
+        if batch.writes.iter().any(|write| matches!(write, Write::Redrive(_))) {
             self.consumers.redrive();
         }
-        for ((reply, _permit), answer) in replies.into_iter().zip(answers) {
+        answers.truncate(batch.replies.len());
+        for ((reply, _permit), answer) in batch.replies.into_iter().zip(answers) {
             if reply.send(answer).is_err() {
                 tracing::debug!("a write was committed for a caller that had gone");
             }
         }
     }
-}
 
-impl State {
     /// Tells how far the commit numbered each log, and whom to wake for it.
     fn tell_relays(&self, writes: &[Write], answers: &Answers, mut added: BTreeSet<Shard>) {
         for (write, answer) in writes.iter().zip(answers) {

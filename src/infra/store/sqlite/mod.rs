@@ -107,8 +107,10 @@ const PRAGMAS: [(&str, &str); 8] = [
     ("cache_size", "-64000"),
     ("mmap_size", "268435456"),
     ("temp_store", "memory"),
-    ("wal_autocheckpoint", "65536"),
-    ("journal_size_limit", "67108864"),
+    // In pages, for when [`checkpoint`] does not keep up. The log's file keeps that size: growing again costs more than
+    // writing over it.
+    ("wal_autocheckpoint", "32000"),
+    ("journal_size_limit", "160000000"),
 ];
 
 fn options(path: &Path) -> SqliteConnectOptions {
