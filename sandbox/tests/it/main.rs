@@ -18,4 +18,5 @@ mod linking;
 mod messages;
 mod restart;
 mod support;
+mod tls;
 mod trust;

@@ -75,11 +75,18 @@ pub(crate) async fn backend(pin: Option<[u8; 32]>) -> Arc<InMemoryBackend> {
 
 impl TestClient {
     pub(crate) async fn new(url: &str, backend: Arc<InMemoryBackend>) -> Self {
+        Self::over(TokioWebSocketTransportFactory::new().with_url(url), backend).await
+    }
+
+    pub(crate) async fn over(
+        transport: TokioWebSocketTransportFactory,
+        backend: Arc<InMemoryBackend>,
+    ) -> Self {
         let pm = Arc::new(PersistenceManager::new(backend.clone()).await.unwrap());
         let client = Client::builder()
             .with_runtime(TokioRuntime)
             .with_persistence_manager(pm)
-            .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(url))
+            .with_transport_factory(transport)
             .with_http_client(NoHttp)
             .with_version_override((2, 3000, 1_042_742_319))
             .with_background_saver_interval(Duration::from_secs(30))
