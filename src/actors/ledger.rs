@@ -3,9 +3,9 @@
 //! Promises: an answer is given after the commit; one bad write never fails another; beyond a bounded depth new
 //! writes are refused at once with `Busy` and lose nothing.
 //!
-//! Group commit without a timer: the first write casts `Flush` behind itself. The mailbox is first in, first out, so all that
-//! arrived with it stands in front. What arrives during a commit is the next batch, begun at its end. Each transaction numbers the rows it adds, with the
-//! right its shard's relay lends.
+//! Group commit without a timer: the first write casts `Flush` behind itself. The mailbox is first in, first out, so
+//! all that arrived with it stands in front. What arrives during a commit is the next batch, begun at its end. Each
+//! transaction numbers the rows it adds, with the right its shard's relay lends.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -63,8 +63,8 @@ pub struct State {
     relays: Relays,
     consumers: Consumers,
     ledgers: Ledgers,
-    writes: Vec<Write>,
-    replies: Vec<Reply>,
+    /// Bounded by the permits.
+    waiting: Vec<(Write, Reply)>,
     under_way: Option<UnderWay>,
 }
 
@@ -91,8 +91,7 @@ impl Actor for Ledger {
 
     async fn pre_start(&self, _myself: ActorRef<Msg>, args: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { store, relays, consumers, ledgers } = args;
-        let (writes, replies) = (Vec::new(), Vec::new());
-        Ok(State { store, relays, consumers, ledgers, writes, replies, under_way: None })
+        Ok(State { store, relays, consumers, ledgers, waiting: Vec::new(), under_way: None })
     }
 
     async fn handle(
@@ -103,15 +102,10 @@ impl Actor for Ledger {
     ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Write(write, reply, permit) => {
-                // A caller that gave up must not find its write done later.
-                if reply.is_closed() {
-                    return Ok(());
-                }
-                if state.writes.is_empty() && state.under_way.is_none() {
+                if state.waiting.is_empty() && state.under_way.is_none() {
                     myself.cast(Msg::Flush)?;
                 }
-                state.writes.push(*write);
-                state.replies.push((reply, permit));
+                state.waiting.push((*write, (reply, permit)));
             }
             Msg::Flush => state.begin(&myself),
             Msg::Committed => {
@@ -141,13 +135,13 @@ impl Actor for Ledger {
 impl State {
     /// What has gathered, up to the limit, with what numbers the rows it adds.
     fn gathered(&mut self) -> Option<Batch> {
-        if self.writes.is_empty() {
+        // A caller that gave up must not find its write done later.
+        self.waiting.retain(|(_, (reply, _))| !reply.is_closed());
+        if self.waiting.is_empty() {
             return None;
         }
-        let later = self.writes.split_off(self.writes.len().min(BATCH_LIMIT));
-        let mut writes = std::mem::replace(&mut self.writes, later);
-        let later = self.replies.split_off(writes.len());
-        let replies = std::mem::replace(&mut self.replies, later);
+        let most = self.waiting.len().min(BATCH_LIMIT);
+        let (mut writes, replies): (Vec<_>, Vec<_>) = self.waiting.drain(..most).unzip();
         let shards: BTreeSet<_> = writes.iter().filter_map(Write::wakes).collect();
         writes.extend(shards.iter().filter_map(|shard| self.relays.stamp(*shard)));
         Some(Batch { writes: writes.into(), shards, replies, since: tokio::time::Instant::now() })

@@ -1,7 +1,8 @@
 //! Getting the next entries of a group, without a gap, whatever the stream has lost or given to somebody else.
 //!
 //! Positions are gapless, so a hole shows: what the stream did not give is read from the table. Now and then the table is
-//! asked how far it is, so that a hole at the very end shows too. This is right because a shard has one owner and thus a group one consumer; whoever else took an entry no longer owns the shard.
+//! asked how far it is, so that a hole at the very end shows too. This is right because a shard has one owner and thus
+//! a group one consumer; whoever else took an entry no longer owns the shard.
 
 use std::sync::Arc;
 use std::time::Duration;
