@@ -1,4 +1,4 @@
-//! Events over the WebSocket, resumed by position whenever the connection ends: a client as ours should be.
+//! Events over the WebSocket, resumed by cursor whenever the connection ends: a client as ours should be.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,8 +19,8 @@ pub(crate) struct Feed {
     addr: SocketAddr,
     key: String,
     filter: String,
-    /// The position of the last event seen; `None` until the server said where "now" is.
-    pub(crate) after: Option<i64>,
+    /// The cursor of the last event seen; `None` until the server said where "now" is.
+    pub(crate) after: Option<String>,
     socket: Option<WebSocketStream<TcpStream>>,
     /// Times it had to come back.
     pub(crate) resumes: u64,
@@ -28,7 +28,8 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Follows events above `after`, or from now on; `filter` is query text such as `type=message.received`.
-    pub(crate) async fn open(addr: SocketAddr, key: &str, after: Option<i64>, filter: &str) -> Result<Self> {
+    pub(crate) async fn open(addr: SocketAddr, key: &str, after: Option<&str>, filter: &str) -> Result<Self> {
+        let after = after.map(str::to_owned);
         let mut feed =
             Self { addr, key: key.to_owned(), filter: filter.to_owned(), after, socket: None, resumes: 0 };
         feed.socket = Some(feed.connect().await?);
@@ -36,7 +37,7 @@ impl Feed {
     }
 
     async fn connect(&self) -> Result<WebSocketStream<TcpStream>> {
-        let after = self.after.map_or_else(String::new, |after| format!("after={after}&"));
+        let after = self.after.as_ref().map_or_else(String::new, |after| format!("after={after}&"));
         let url = format!("ws://{}/ws/sessions?{after}{}", self.addr, self.filter);
         let mut request = url.into_client_request()?;
         request.headers_mut().insert("authorization", format!("Bearer {}", self.key).parse()?);
@@ -57,12 +58,13 @@ impl Feed {
             };
             match socket.next().await {
                 Some(Ok(Message::Text(event))) => {
-                    if let Some(position) = number(&event, "\"position\":") {
-                        self.after = Some(position);
+                    if let Some(cursor) = word(&event, "\"cursor\":\"") {
+                        self.after = Some(cursor.to_owned());
                         return Ok(event);
                     }
                     // The first frame says where we are.
-                    self.after = self.after.or_else(|| number(&event, "\"after\":"));
+                    let here = || word(&event, "\"after\":\"").map(str::to_owned);
+                    self.after = self.after.take().or_else(here);
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Close(_)) | Err(_)) | None => {

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::{session, supervisor};
 use crate::domain::address::Address;
+use crate::domain::cluster::LeaseView;
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::{Fence, SessionId, Shard};
 use crate::domain::time::Timestamp;
@@ -36,6 +37,8 @@ struct Owned {
 struct Shared {
     shards: RwLock<HashMap<Shard, Owned>>,
     sessions: RwLock<HashMap<SessionId, ActorRef<session::Msg>>>,
+    /// Where the owners of all shards answer, as of the last look.
+    owners: RwLock<HashMap<Shard, String>>,
 }
 
 /// The directory, cheap to clone.
@@ -68,6 +71,38 @@ impl Directory {
     /// A shard is owned here no more.
     pub fn leave_shard(&self, shard: Shard) {
         self.shared.shards.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
+    }
+
+    /// Who owns which shard, as the leases say.
+    pub(super) fn know_owners(&self, leases: &[LeaseView]) {
+        let held = leases.iter().filter(|lease| lease.node.is_some());
+        let owners = held.map(|lease| (lease.shard, lease.address.clone())).collect();
+        *self.shared.owners.write().unwrap_or_else(PoisonError::into_inner) = owners;
+    }
+
+    /// Where the owner of a session answers other nodes, when that is not here.
+    #[must_use]
+    pub fn elsewhere(&self, session: SessionId) -> Option<String> {
+        let shard = self.shard_of(session);
+        if self.shared.shards.read().unwrap_or_else(PoisonError::into_inner).contains_key(&shard) {
+            return None;
+        }
+        self.shared.owners.read().unwrap_or_else(PoisonError::into_inner).get(&shard).cloned()
+    }
+
+    /// How many shards have no owner, here or elsewhere, as of the last look.
+    #[must_use]
+    pub fn unowned(&self) -> usize {
+        let here = self.shared.shards.read().unwrap_or_else(PoisonError::into_inner);
+        let owners = self.shared.owners.read().unwrap_or_else(PoisonError::into_inner);
+        let all = (0..self.shards).map(Shard);
+        all.filter(|shard| !here.contains_key(shard) && !owners.contains_key(shard)).count()
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.shards
     }
 
     /// The shards owned here.

@@ -1,4 +1,4 @@
-//! The one writer: what waits in its mailbox becomes one transaction.
+//! The writer of some shards: what waits in its mailbox becomes one transaction.
 //!
 //! Promises: an answer is given after the commit; one bad write never fails another; beyond a bounded depth new
 //! writes are refused at once with `Busy` and lose nothing.
@@ -9,15 +9,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::consumer::Consumers;
+pub use super::ledgers::Ledgers;
 use super::relay::Relays;
 use super::task::{ChildTask, spawn_child};
-use crate::domain::error::{Error, Kind, Result};
+use crate::domain::error::{Error, Result};
 use crate::domain::ids::Shard;
 use crate::domain::write::{Outcome, Write};
 use crate::infra::store::{Answers, Store};
@@ -25,9 +25,6 @@ use crate::telemetry;
 
 /// The most writes of one transaction: keeps a commit under a few milliseconds.
 const BATCH_LIMIT: usize = 512;
-
-/// How long a caller waits for its commit before it is told `Unavailable`.
-const COMMIT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The behaviour.
 pub struct Ledger;
@@ -167,7 +164,7 @@ impl State {
         telemetry::ledger_commit(batch.replies.len(), batch.since.elapsed());
         let Some(mut answers) = answers else { return };
         if answers.iter().any(Result::is_ok) {
-            self.ledgers.committed.store(Some(Arc::new(tokio::time::Instant::now())));
+            self.ledgers.committed();
         }
         self.tell_relays(&batch.writes, &answers, batch.shards);
         if batch.writes.iter().any(|write| matches!(write, Write::Redrive(_))) {
@@ -220,82 +217,4 @@ async fn commit(store: &dyn Store, writes: &Arc<[Write]>) -> Answers {
         );
     }
     answers
-}
-
-/// The way to the ledgers, for whoever writes.
-#[derive(Clone)]
-pub struct Ledgers {
-    /// Replaced at a restart of the actor; readers never wait.
-    slot: Arc<arc_swap::ArcSwapOption<ActorRef<Msg>>>,
-    permits: Arc<Semaphore>,
-    depth: usize,
-    committed: Arc<arc_swap::ArcSwapOption<tokio::time::Instant>>,
-}
-
-impl Ledgers {
-    /// A way to a ledger that is yet to start; refuses beyond `depth` waiting writes.
-    #[must_use]
-    pub fn new(depth: usize) -> Self {
-        Self {
-            slot: Arc::default(),
-            permits: Arc::new(Semaphore::new(depth)),
-            depth,
-            committed: Arc::default(),
-        }
-    }
-
-    /// Points at the actor just started.
-    pub fn attach(&self, actor: ActorRef<Msg>) {
-        self.slot.store(Some(Arc::new(actor)));
-    }
-
-    /// When the last write was committed.
-    #[must_use]
-    pub fn last_commit(&self) -> Option<tokio::time::Instant> {
-        self.committed.load_full().map(|at| *at)
-    }
-
-    /// How many writes wait now.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.depth - self.permits.available_permits()
-    }
-
-    /// Commits one change and answers after the commit.
-    ///
-    /// # Errors
-    /// The write's own refusal; `Busy` when too many wait; `Unavailable` when the ledger does not answer.
-    pub async fn write(&self, write: Write) -> Result<Outcome> {
-        let permit = self.permits.clone().try_acquire_owned();
-        let permit =
-            permit.map_err(|_full| Error::busy("ledger_busy", "too many writes wait; try again shortly"))?;
-        self.send(write, permit).await
-    }
-
-    /// Like [`Self::write`], but waits for room: for our own actors, whose pace the store should set.
-    ///
-    /// # Errors
-    /// As for [`Self::write`].
-    pub async fn write_patiently(&self, write: Write) -> Result<Outcome> {
-        let room = tokio::time::timeout(COMMIT_DEADLINE, self.permits.clone().acquire_owned()).await;
-        let permit = room.map_err(|_late| Error::busy("ledger_busy", "too many writes wait"))?;
-        let permit = permit.map_err(|_closed| Error::unavailable("ledger_gone", "the ledger is stopping"))?;
-        self.send(write, permit).await
-    }
-
-    async fn send(&self, write: Write, permit: OwnedSemaphorePermit) -> Result<Outcome> {
-        let gone = || Error::new(Kind::Unavailable, "ledger_gone", "the ledger is restarting");
-        let actor = self.slot.load_full().ok_or_else(gone)?;
-        let (sender, receiver) = ractor::concurrency::oneshot();
-        let message = Msg::Write(Box::new(write), sender.into(), permit);
-        actor.cast(message).map_err(|_stopped| gone())?;
-        match tokio::time::timeout(COMMIT_DEADLINE, receiver).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_dropped)) => Err(gone()),
-            Err(_late) => Err(Error::unavailable(
-                "commit_late",
-                "the store did not commit in time; the outcome is unknown",
-            )),
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! The questions that can be asked, by name; each is one call of the store, run by the archive.
 
 use super::archive::Queries;
+use crate::domain::cluster::Cluster;
 use crate::domain::error::Result;
 use crate::domain::event::{Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
@@ -118,6 +119,14 @@ impl Queries {
         page: PageRequest,
     ) -> Result<Page<DeadLetterView>> {
         self.ask(move |store| async move { store.dead_letters(tenant, state.as_deref(), page).await }).await
+    }
+
+    /// Nodes and leases, as of one moment.
+    ///
+    /// # Errors
+    /// As for [`Queries::ask`].
+    pub async fn cluster(&self) -> Result<Cluster> {
+        self.ask(move |store| async move { store.cluster().await }).await
     }
 
     /// Proves that the tables can be read and written.

@@ -52,7 +52,7 @@ pub struct Subscription {
     queries: Queries,
     filter: EventFilter,
     ticket: Arc<Ticket>,
-    _place: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
     /// Where a client that has all it was given goes on.
     position: Position,
     source: Source,
@@ -84,6 +84,19 @@ impl Subscription {
         after: Option<Position>,
     ) -> Result<Self> {
         let (ticket, place) = hub.ticket()?;
+        let mut open = Self::ticketed(hub, queries, filter, after, ticket).await?;
+        open._place = Some(place);
+        Ok(open)
+    }
+
+    /// The same for a client that has a ticket, and a place, for several hubs.
+    pub(super) async fn ticketed(
+        hub: &Hub,
+        queries: &Queries,
+        filter: EventFilter,
+        after: Option<Position>,
+        ticket: Arc<Ticket>,
+    ) -> Result<Self> {
         let (position, source) = match after {
             Some(after) => {
                 check(queries, hub.shard(), after).await?;
@@ -95,7 +108,12 @@ impl Subscription {
             },
         };
         let (hub, queries) = (hub.clone(), queries.clone());
-        Ok(Self { hub, queries, filter, ticket, _place: place, position, source, stuck: None })
+        Ok(Self { hub, queries, filter, ticket, _place: None, position, source, stuck: None })
+    }
+
+    /// Whose events these are.
+    pub(super) fn shard(&self) -> Shard {
+        self.hub.shard()
     }
 
     /// The last position given: everything wanted up to here was a frame already.

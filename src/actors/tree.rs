@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! Node                              escalate: a failed tree ends the process
-//! ├── ledger                        the one writer: group commit
+//! ├── ledger n                      the writers: group commit; a shard's writes go to one of them
 //! ├── archive                       reads
-//! ├── hub                           WebSocket clients
+//! ├── hub k                         WebSocket clients of a shard's events
 //! ├── shards                        subtrees of the shards owned here
 //! │   └── shard k                   a lost lease or an exhausted child ends the whole subtree
 //! │       ├── relay                 outbox → session-commands, domain-events
@@ -30,7 +30,8 @@ use super::consumer::{self, Consumer, Consumers};
 use super::directory::Directory;
 use super::handler::Handler;
 use super::hub::{self, Hub, HubActor};
-use super::leases::{self, Leases};
+use super::hubs::Hubs;
+use super::leases::{self, Above, Leases, Pace};
 use super::ledger::{self, Ledger, Ledgers};
 use super::relay::{self, Relay, Relays};
 use super::roster::{self, Roster};
@@ -38,6 +39,7 @@ use super::scheduler::{self, Scheduler};
 use super::session::Setup;
 use super::supervisor::{self, Child, Policy, Restart, StopOrder, branch_known, child, leaf, leaf_known};
 use super::wake_sessions::{self, WakeSessions};
+use crate::domain::cluster::NodeView;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::Log;
 use crate::domain::ids::Fence;
@@ -70,8 +72,8 @@ pub struct Parts {
     pub relays: Relays,
     /// The consumers' wake-ups.
     pub consumers: Consumers,
-    /// The clients.
-    pub hub: Hub,
+    /// The clients' events: a hub per shard where clients are served.
+    pub hubs: Hubs,
     /// Where sessions are.
     pub directory: Directory,
     /// What a session needs.
@@ -82,8 +84,10 @@ pub struct Parts {
     pub consumer: consumer::Settings,
     /// How many shards there are.
     pub shards: u16,
-    /// Who this process is; where it answers.
-    pub node: (String, String),
+    /// Who this process is, where it answers, and what it does.
+    pub node: NodeView,
+    /// The clockwork of leases.
+    pub pace: Pace,
     /// The most sessions with an actor here.
     pub max_sessions: usize,
     /// How long an idempotency key is remembered.
@@ -101,8 +105,11 @@ pub struct Tree {
 /// # Errors
 /// `Unavailable` when a child does not start; nothing is left running then.
 pub async fn start(parts: Parts, last: Vec<Child>) -> Result<Tree> {
-    let shards = leases::Above::default();
-    let mut children = vec![ledger(&parts), archive(&parts), hub(&parts), shard_supervisor(shards.clone())];
+    let shards = Above::default();
+    let mut children: Vec<_> = (0..parts.ledgers.count()).map(|place| ledger(&parts, place)).collect();
+    children.push(archive(&parts));
+    children.extend(parts.hubs.iter().map(|hub| hub_actor(&parts, hub)));
+    children.push(shard_supervisor(shards.clone()));
     children.push(leases(&parts, shards));
     children.push(scheduler(&parts));
     children.extend(last);
@@ -129,14 +136,15 @@ impl Tree {
     }
 }
 
-fn ledger(parts: &Parts) -> Child {
+fn ledger(parts: &Parts, place: usize) -> Child {
     let (store, relays, consumers) = (parts.store.clone(), parts.relays.clone(), parts.consumers.clone());
     let (ledgers, known) = (parts.ledgers.clone(), parts.ledgers.clone());
     let make = move || {
         let (store, relays, consumers) = (store.clone(), relays.clone(), consumers.clone());
         (Ledger, ledger::Arguments { store, relays, consumers, ledgers: ledgers.clone() })
     };
-    leaf_known("ledger", "ledger", Restart::Permanent, make, move |actor| known.attach(actor.clone()))
+    let key = format!("ledger {place}");
+    leaf_known(key, "ledger", Restart::Permanent, make, move |actor| known.attach_at(place, actor.clone()))
 }
 
 fn archive(parts: &Parts) -> Child {
@@ -145,16 +153,16 @@ fn archive(parts: &Parts) -> Child {
     leaf_known("archive", "archive", Restart::Permanent, make, move |actor| queries.attach(actor.clone()))
 }
 
-fn hub(parts: &Parts) -> Child {
-    let parts = parts.clone();
-    leaf("hub", "hub", Restart::Permanent, move || {
+fn hub_actor(parts: &Parts, hub: &Hub) -> Child {
+    let (parts, hub) = (parts.clone(), hub.clone());
+    leaf(format!("hub {}", hub.shard()), "hub", Restart::Permanent, move || {
         let (store, stream) = (parts.store.clone(), parts.stream.clone());
-        (HubActor, hub::Arguments { hub: parts.hub.clone(), store, stream })
+        (HubActor, hub::Arguments { hub: hub.clone(), store, stream })
     })
 }
 
 /// Shards end each by itself; the leases decide whether they run again.
-fn shard_supervisor(known: leases::Above) -> Child {
+fn shard_supervisor(known: Above) -> Child {
     let policy = Policy { stop: StopOrder::Together, stop_within: Duration::from_secs(30), ..Policy::park() };
     branch_known(
         "shards",
@@ -167,17 +175,18 @@ fn shard_supervisor(known: leases::Above) -> Child {
     )
 }
 
-fn leases(parts: &Parts, above: leases::Above) -> Child {
+fn leases(parts: &Parts, above: Above) -> Child {
     let parts = parts.clone();
     leaf("leases", "leases", Restart::Permanent, move || {
         let tree = parts.clone();
         let arguments = leases::Arguments {
             ledgers: parts.ledgers.clone(),
             directory: parts.directory.clone(),
-            node: parts.node.0.clone(),
-            address: parts.node.1.clone(),
+            queries: parts.queries.clone(),
+            node: parts.node.clone(),
+            pace: parts.pace,
             shards: parts.shards,
-            make: Box::new(move |fence| shard(fence, &tree)),
+            make: Box::new(move |fence, slot| shard(fence, slot, &tree)),
             above: above.clone(),
         };
         (Leases, arguments)
@@ -193,10 +202,10 @@ fn scheduler(parts: &Parts) -> Child {
 }
 
 /// The subtree of one shard. Its streams are prepared first, so that relay and consumers agree where to begin.
-fn shard(fence: Fence, parts: &Parts) -> Child {
+fn shard(fence: Fence, slot: Above, parts: &Parts) -> Child {
     let parts = parts.clone();
     child(leases::key_of(fence.shard), "shard", Restart::Never, move |above| {
-        let parts = parts.clone();
+        let (parts, slot) = (parts.clone(), slot.clone());
         async move {
             let groups: Vec<(Log, &str)> = std::iter::once((Log::SessionCommands, wake_sessions::GROUP))
                 .chain(parts.groups.iter().map(|group| (group.log, group.name.as_str())))
@@ -210,6 +219,7 @@ fn shard(fence: Fence, parts: &Parts) -> Child {
             let policy = Policy { failures: 3, ..Policy::escalate() };
             let spawned =
                 ractor::Actor::spawn_linked(None, supervisor::Supervisor, (policy, children), above).await?;
+            slot.store(Some(Arc::new(spawned.0.clone())));
             Ok(supervisor::Started::branch(spawned.0))
         }
     })

@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 
-use super::service;
+use super::{engines, service};
 use crate::config::Config;
 use crate::infra::gateway::web::trust;
-use crate::infra::store::Store;
 
 /// Checks and reports; status 1 when something is wrong.
 ///
@@ -39,7 +38,7 @@ fn engine() -> Result<String> {
 }
 
 async fn tables(config: &Config) -> Result<String> {
-    let store = service::open_store(config).await?;
+    let store = engines::open_store(config).await?;
     store.probe().await?;
     store.close().await;
     Ok(format!("readable and writable in {}", config.data_dir.display()))

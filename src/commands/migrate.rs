@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::service;
+use super::engines;
 use crate::config::Config;
 
 /// Runs what is missing and says where the tables stand.
@@ -12,7 +12,7 @@ use crate::config::Config;
 #[expect(clippy::print_stdout, reason = "its output is for whoever runs it")]
 pub async fn run() -> Result<u8> {
     let config = Config::from_environment()?;
-    let store = service::open_store(&config).await?;
+    let store = engines::open_store(&config).await?;
     println!("the tables in {} are up to date", config.data_dir.display());
     store.close().await;
     Ok(0)

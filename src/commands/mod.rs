@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod doctor;
+mod engines;
 mod first_key;
 pub mod migrate;
 pub mod openapi;

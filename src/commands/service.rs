@@ -1,29 +1,36 @@
 //! The whole service as one value: put together, started, stopped. Used by `serve`, by `demo` and by tests.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 
+use super::engines;
 use super::first_key::FirstKey;
 use crate::actors::archive::Queries;
 use crate::actors::consumer::{self, Consumers};
 use crate::actors::directory::Directory;
-use crate::actors::hub::{self, Hub};
+use crate::actors::hub;
+use crate::actors::hubs::Hubs;
+use crate::actors::leases::Pace;
 use crate::actors::ledger::Ledgers;
-use crate::actors::pulse::Pulse;
+use crate::actors::neighbours::Neighbours;
+use crate::actors::pulse::{Organs, Pulse};
 use crate::actors::relay::Relays;
 use crate::actors::session::Setup;
 use crate::actors::tree::{self, Group, Parts, Tree};
 use crate::config::Config;
-use crate::domain::ids::{Shard, TenantId};
+use crate::domain::cluster::NodeView;
+use crate::domain::ids::TenantId;
 use crate::domain::retry::Schedule;
+use crate::domain::time::now;
 use crate::domain::write::{AuthWrite, Write};
 use crate::http::{self, Api};
 use crate::infra::gateway::web::{AuthWriter, WebConfig, WebGateway, trust};
-use crate::infra::store::sqlite::SqliteStore;
-use crate::infra::stream::memory::{Limits, MemoryStream};
+use crate::infra::peers::Peers;
+use crate::infra::store::Store;
 use crate::infra::vault::Vault;
 use crate::telemetry;
 
@@ -41,9 +48,11 @@ const EMBEDDED_NODE: &str = "embedded";
 pub struct Service {
     tree: Tree,
     api: Arc<Api>,
-    store: Arc<SqliteStore>,
+    pulse: Arc<Pulse>,
+    store: Arc<dyn Store>,
     first_key: FirstKey,
     url: String,
+    notice: Duration,
     stop_within: Duration,
 }
 
@@ -55,17 +64,6 @@ impl AuthWriter for Credentials {
     async fn write(&self, write: AuthWrite) -> crate::domain::Result<()> {
         self.0.write_patiently(Write::Auth(write)).await.map(|_done| ())
     }
-}
-
-/// Opens the tables of a data folder and brings them up to date.
-///
-/// # Errors
-/// When the folder is in use, or the tables cannot be read.
-pub async fn open_store(config: &Config) -> Result<Arc<SqliteStore>> {
-    std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
-    let store =
-        SqliteStore::open(&config.data_dir.join("recado.db")).await.context("the store does not open")?;
-    Ok(Arc::new(store))
 }
 
 /// The key for credentials at rest: from the configuration, or from a 0600 file made at first start.
@@ -87,18 +85,36 @@ impl Service {
     pub async fn start(config: Config, groups: Vec<Group>) -> Result<Self> {
         install_crypto();
         trust::boot_check().context("the engine's certificate check")?;
-        let store = open_store(&config).await?;
         let socket = std::net::TcpListener::bind(config.listen).context("the port cannot be opened")?;
         socket.set_nonblocking(true)?;
-        let url = format!("http://{}", socket.local_addr()?);
-        let parts = parts(&config, store.clone(), groups, &url)?;
+        let address = socket.local_addr()?;
+        let url = format!("http://{address}");
+        let vault = Arc::new(open_vault(&config)?);
+        let store = engines::open_store_patiently(&config, &socket).await?;
+        let parts = parts(&config, (store.clone(), vault.clone()), groups, address)?;
         telemetry::start_metrics();
-        let pulse = Pulse::new(parts.ledgers.clone(), parts.queries.clone(), parts.directory.clone());
-        let api = api(&config, &parts, pulse.clone());
+        let pulse = Pulse::new(Organs {
+            ledgers: parts.ledgers.clone(),
+            queries: parts.queries.clone(),
+            directory: parts.directory.clone(),
+            stream: parts.stream.clone(),
+            ttl: config.lease,
+        });
+        let peers = Arc::new(Peers::new(vault.key_for("recado node to node v1")?)?);
+        let api = api(&config, &parts, pulse.clone(), peers);
         let tree = tree::start(parts, vec![http::actor::child(Arc::new(socket), api.clone())]).await?;
         pulse.watch(tree.root());
         let first_key = FirstKey::in_folder(&config.data_dir);
-        Ok(Self { tree, api, store, first_key, url, stop_within: config.stop })
+        Ok(Self {
+            tree,
+            api,
+            pulse,
+            store,
+            first_key,
+            url,
+            notice: config.stop_notice,
+            stop_within: config.stop,
+        })
     }
 
     /// Where it answers.
@@ -146,9 +162,11 @@ impl Service {
         self.tree.failed().await;
     }
 
-    /// Stops in order; true when everything ended within the deadline.
+    /// Stops in order, after saying for a while that it is about to; true when everything ended within the deadline.
     pub async fn stop(self) -> bool {
-        let stopped = self.tree.stop(self.stop_within).await;
+        self.pulse.stopping();
+        tokio::time::sleep(self.notice).await;
+        let stopped = self.tree.stop(self.stop_within.saturating_sub(self.notice)).await;
         self.store.close().await;
         stopped
     }
@@ -161,24 +179,29 @@ pub fn install_crypto() {
     }
 }
 
-fn api(config: &Config, parts: &Parts, health: Arc<Pulse>) -> Arc<Api> {
+fn api(config: &Config, parts: &Parts, health: Arc<Pulse>, peers: Arc<Peers>) -> Arc<Api> {
     let actors = http::Actors {
         ledgers: parts.ledgers.clone(),
         queries: parts.queries.clone(),
-        hub: parts.hub.clone(),
+        hubs: parts.hubs.clone(),
         directory: parts.directory.clone(),
+        neighbours: Neighbours::new(parts.directory.clone(), peers),
         health,
     };
     Api::new(actors, config.http())
 }
 
-fn parts(config: &Config, store: Arc<SqliteStore>, groups: Vec<Group>, url: &str) -> Result<Parts> {
-    let ledgers = Ledgers::new(config.ledger_depth);
+fn parts(
+    config: &Config,
+    (store, vault): (Arc<dyn Store>, Arc<Vault>),
+    groups: Vec<Group>,
+    address: SocketAddr,
+) -> Result<Parts> {
+    let ledgers = Ledgers::several(config.ledgers, config.ledger_depth);
     let directory = Directory::new(config.shards);
     let known = WebConfig::default();
     let client_version = config.client_version.unwrap_or(known.client_version);
     let web = WebConfig { logins: config.login_gate, client_version, ..known };
-    let vault = Arc::new(open_vault(config)?);
     let gateway = WebGateway::new(web, store.clone(), Arc::new(Credentials(ledgers.clone())), vault)?;
     let sessions = Setup {
         ledgers: ledgers.clone(),
@@ -189,13 +212,14 @@ fn parts(config: &Config, store: Arc<SqliteStore>, groups: Vec<Group>, url: &str
         ack_within: Duration::from_secs(30),
         linger: Duration::from_secs(60),
     };
+    let hubs = if config.roles.serves() { config.shards } else { 0 };
     Ok(Parts {
         store,
-        stream: Arc::new(MemoryStream::new(Limits::default())),
+        stream: engines::open_stream(config)?,
         queries: Queries::new(QUERIES),
         relays: Relays::new(config.shards),
         consumers: Consumers::default(),
-        hub: Hub::new(Shard(0), hub::Limits { buffer: config.hub_buffer, ..hub::Limits::default() }),
+        hubs: Hubs::new(hubs, hub::Limits { buffer: config.hub_buffer, ..hub::Limits::default() }),
         directory,
         sessions,
         groups,
@@ -206,9 +230,49 @@ fn parts(config: &Config, store: Arc<SqliteStore>, groups: Vec<Group>, url: &str
             ..consumer::Settings::default()
         },
         shards: config.shards,
-        node: (EMBEDDED_NODE.into(), url.to_owned()),
+        node: node(config, address),
+        pace: pace(config),
         max_sessions: usize::try_from(config.max_sessions).unwrap_or(usize::MAX),
         keys_for: KEYS_FOR,
         ledgers,
     })
+}
+
+/// Who this process is among others.
+fn node(config: &Config, listens: SocketAddr) -> NodeView {
+    let reached = || match listens.ip().is_unspecified() {
+        // Within a container network, a host is reached by its name.
+        true => format!("http://{}:{}", host_name(), listens.port()),
+        false => format!("http://{listens}"),
+    };
+    NodeView {
+        node: match config.database {
+            Some(_) => uuid::Uuid::now_v7().to_string(),
+            None => EMBEDDED_NODE.to_owned(),
+        },
+        address: config.node_address.clone().unwrap_or_else(reached),
+        roles: config.roles.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: now(),
+        seen_at: now(),
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}
+
+fn pace(config: &Config) -> Pace {
+    let ttl = config.lease;
+    let known = Pace::default();
+    Pace {
+        ttl,
+        renew: ttl / 3,
+        trust: ttl * 2 / 3,
+        look: known.look.min(ttl / 5),
+        tick: known.tick.min(ttl / 15),
+        drain: config.stop / 3,
+    }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::domain::cluster::Roles;
 use crate::domain::retry::{Retries, Schedule};
 use crate::http::HttpConfig;
 use crate::telemetry::LogFormat;
@@ -30,8 +31,22 @@ pub struct Config {
     pub mode: Mode,
     /// The key that credentials are encrypted under; `None`: one is made in the data folder.
     pub encryption_key: Option<EncryptionKey>,
+    /// Postgres; `None`: SQLite in the data folder.
+    pub database: Option<SecretUrl>,
+    /// Connections to Postgres.
+    pub database_pool: u32,
+    /// Redis; `None`: streams in memory.
+    pub redis: Option<SecretUrl>,
     /// Slices of sessions.
     pub shards: u16,
+    /// Writers.
+    pub ledgers: usize,
+    /// What this process does.
+    pub roles: Roles,
+    /// Where other nodes reach this one; `None`: by the host's name.
+    pub node_address: Option<String>,
+    /// How long a lease lasts unless renewed.
+    pub lease: Duration,
     /// Writes that may wait for the ledger.
     pub ledger_depth: usize,
     /// Unfinished commands a session may have.
@@ -58,13 +73,33 @@ pub struct Config {
     pub client_version: Option<(u32, u32, u32)>,
     /// Where to write the first API key besides showing it.
     pub api_key_file: Option<PathBuf>,
+    /// How long readiness says no before an orderly stop begins.
+    pub stop_notice: Duration,
     /// How long an orderly stop may take.
     pub stop: Duration,
+}
+
+/// An address with a password in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(pub Zeroizing<String>);
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretUrl(…)")
+    }
 }
 
 /// How consumers deliver events.
 #[derive(Clone, Debug)]
 pub struct EventsConfig {
+    /// The stream of events.
+    pub stream: String,
+    /// The stream of dead letters.
+    pub dlq_stream: String,
+    /// The built-in group.
+    pub group: String,
+    /// This process in groups.
+    pub consumer: String,
     /// Tries before an entry becomes a dead letter.
     pub max_attempts: u32,
     /// Wait after the first failure.
@@ -132,7 +167,7 @@ impl Config {
     /// When a documented default is wrong.
     pub fn embedded(folder: &Path) -> Result<Self, Problems> {
         let config = Self::read(&|name| (name == "RECADO_LISTEN").then(|| "127.0.0.1:0".to_owned()))?;
-        Ok(Self { data_dir: folder.to_owned(), ..config })
+        Ok(Self { data_dir: folder.to_owned(), stop_notice: Duration::ZERO, ..config })
     }
 
     /// Reads variables from anywhere.
@@ -151,12 +186,23 @@ impl Config {
             "production" => Mode::Production,
             _ => Mode::Development,
         };
+        let database = reader.secret_url("DATABASE_URL", "DATABASE_URL_FILE", &["postgres", "postgresql"]);
+        let shards = if database.is_some() { 16 } else { 1 };
+        let ledgers = reader.number("RECADO_LEDGERS", 1..=64);
         Self {
             listen: reader.listen(),
+            shards: reader.number_or("RECADO_SHARDS", 1..=1024, shards),
+            ledgers: if database.is_some() { ledgers } else { 1 },
+            database,
+            database_pool: reader.number("RECADO_DB_POOL", 4..=1000),
+            redis: reader.secret_url("REDIS_URL", "REDIS_URL_FILE", &["redis", "rediss"]),
+            roles: reader.roles("RECADO_ROLES"),
+            node_address: reader.address("RECADO_NODE_ADDRESS"),
+            lease: reader.seconds("RECADO_LEASE_SECS", 3..=300),
+            stop_notice: reader.seconds("RECADO_STOP_NOTICE_SECS", 0..=60),
             data_dir: reader.text("RECADO_DATA_DIR").into(),
             mode,
             encryption_key: reader.encryption_key(),
-            shards: reader.number("RECADO_SHARDS", 1..=1024),
             ledger_depth: reader.number("RECADO_LEDGER_DEPTH", 16..=1_000_000),
             session_queue: reader.number("RECADO_SESSION_QUEUE", 1..=1_000_000),
             message_deadline: reader.seconds("RECADO_MESSAGE_DEADLINE_SECS", 5..=604_800),
@@ -168,6 +214,12 @@ impl Config {
             log_level: reader.log_level("LOG_LEVEL"),
             log_format: reader.log_format("LOG_FORMAT"),
             events: EventsConfig {
+                stream: reader.name("EVENTS_STREAM"),
+                dlq_stream: reader.name("EVENTS_DLQ_STREAM"),
+                group: reader.name("EVENTS_GROUP"),
+                consumer: reader
+                    .name_given("EVENTS_CONSUMER")
+                    .unwrap_or_else(|| format!("consumer-{}", std::process::id())),
                 max_attempts: reader.number("EVENTS_MAX_ATTEMPTS", 1..=100),
                 backoff: reader.millis("EVENTS_BACKOFF_MS", 1..=3_600_000),
                 backoff_max: reader.millis("EVENTS_BACKOFF_MAX_MS", 1..=86_400_000),
@@ -189,8 +241,26 @@ impl Config {
                  made by the service would be lost with its disk",
             );
         }
-        if self.shards != 1 {
-            reader.problem("RECADO_SHARDS must be 1: the embedded engine has one shard");
+        if self.database.is_none() && self.shards != 1 {
+            reader.problem("RECADO_SHARDS must be 1 without DATABASE_URL: the embedded engine has one shard");
+        }
+        if self.database.is_none() && self.roles != Roles::default() {
+            reader.problem("RECADO_ROLES needs DATABASE_URL: the embedded engine is one process");
+        }
+        if self.database.is_some() {
+            if self.redis.is_none() && !reader.was_given(&["REDIS_URL", "REDIS_URL_FILE"]) {
+                reader.problem("REDIS_URL must be set with DATABASE_URL: other nodes see events through it");
+            }
+            // In production it must be set anyway.
+            if self.encryption_key.is_none() && !reader.key_was_given() && self.mode != Mode::Production {
+                reader.problem(
+                    "RECADO_ENCRYPTION_KEY or RECADO_ENCRYPTION_KEY_FILE must be set with DATABASE_URL: all nodes \
+                     share one key",
+                );
+            }
+        }
+        if self.stop_notice + Duration::from_secs(4) > self.stop {
+            reader.problem("RECADO_STOP_NOTICE_SECS must leave at least 4 s of RECADO_STOP_SECS");
         }
         if self.events.backoff > self.events.backoff_max {
             reader.problem("EVENTS_BACKOFF_MS must not be more than EVENTS_BACKOFF_MAX_MS");
@@ -207,6 +277,7 @@ impl Config {
     #[must_use]
     pub fn http(&self) -> HttpConfig {
         HttpConfig {
+            serves: self.roles.serves(),
             max_sessions: self.max_sessions.into(),
             session_queue: self.session_queue.into(),
             message_deadline: self.message_deadline,

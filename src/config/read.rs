@@ -11,7 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::{EncryptionKey, Problems, VARIABLES};
+use super::{EncryptionKey, Problems, SecretUrl, VARIABLES};
+use crate::domain::cluster::Roles;
 use crate::telemetry::{LogFormat, log_filter};
 
 /// Reads, and remembers what is wrong.
@@ -75,6 +76,80 @@ impl<'a> Reader<'a> {
         let refuse = format!("must be a number from {low} to {high}");
         self.parsed(name, |text| text.parse().ok().filter(|value| range.contains(value)).ok_or(refuse))
             .unwrap_or(low)
+    }
+
+    /// A number whose default depends on something else.
+    pub(super) fn number_or<T>(&mut self, name: &'static str, range: RangeInclusive<T>, default: T) -> T
+    where
+        T: FromStr + PartialOrd + Copy + Display,
+    {
+        if self.given(name).is_some() { self.number(name, range) } else { default }
+    }
+
+    /// Whether somebody tried to give one of these, even a wrong one.
+    pub(super) fn was_given(&mut self, names: &[&'static str]) -> bool {
+        names.iter().any(|name| self.given(name).is_some())
+    }
+
+    /// A server's address with its password, from the variable or from a file. No problem shows any of it.
+    pub(super) fn secret_url(
+        &mut self,
+        name: &'static str,
+        file: &'static str,
+        schemes: &[&str],
+    ) -> Option<SecretUrl> {
+        let (named, url) = match (self.given(name), self.given(file)) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => {
+                self.problem(format!("{name} and {file} cannot both be set"));
+                return None;
+            }
+            (Some(url), None) => (name, Zeroizing::new(url)),
+            (None, Some(path)) => match std::fs::read_to_string(&path) {
+                Ok(url) => (file, Zeroizing::new(url.trim().to_owned())),
+                Err(error) => {
+                    self.problem(format!("{file} cannot be read: {error}"));
+                    return None;
+                }
+            },
+        };
+        let rest = url.split_once("://").filter(|(scheme, _)| schemes.contains(scheme));
+        if rest.is_none_or(|(_, rest)| rest.is_empty()) {
+            self.problem(format!("{named} must begin with {}://", schemes.join(":// or ")));
+            return None;
+        }
+        Some(SecretUrl(url))
+    }
+
+    pub(super) fn roles(&mut self, name: &'static str) -> Roles {
+        self.parsed(name, |text| text.parse::<Roles>().map_err(|error| error.message)).unwrap_or_default()
+    }
+
+    /// Where a node is reached: scheme, host and port.
+    pub(super) fn address(&mut self, name: &'static str) -> Option<String> {
+        self.given(name)?;
+        self.parsed(name, |text| {
+            let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+            let fine = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '@', ' ']));
+            if fine { Ok(text.to_owned()) } else { Err("is written http://10.0.0.7:3000, without a path") }
+        })
+    }
+
+    /// A name of something in Redis.
+    pub(super) fn name(&mut self, name: &'static str) -> String {
+        self.parsed(name, |text| {
+            let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+            if (1..=100).contains(&text.len()) && text.bytes().all(fine) {
+                Ok(text.to_owned())
+            } else {
+                Err("must be 1 to 100 letters, digits, or any of - _ . :")
+            }
+        })
+        .unwrap_or_default()
+    }
+
+    pub(super) fn name_given(&mut self, name: &'static str) -> Option<String> {
+        self.given(name).map(|_given| self.name(name))
     }
 
     pub(super) fn seconds(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Duration {

@@ -59,6 +59,35 @@ fn a_key_comes_from_a_file_or_the_environment_but_not_from_both() {
 }
 
 #[test]
+fn postgres_brings_shards_and_needs_redis_and_a_key_and_shows_no_password() {
+    let Problems(problems) = read(&[("DATABASE_URL", "postgres://u:hush@db/recado")]).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(problems[0].contains("REDIS_URL") && problems[1].contains("RECADO_ENCRYPTION_KEY"));
+    let key = "ab".repeat(32);
+    let whole = [
+        ("DATABASE_URL", "postgres://u:hush@db/recado"),
+        ("REDIS_URL", "redis://:hush@cache/0"),
+        ("RECADO_ENCRYPTION_KEY", &*key),
+        ("RECADO_ROLES", "api"),
+        ("RECADO_NODE_ADDRESS", "http://10.0.0.7:3000"),
+    ];
+    let config = read(&whole).unwrap();
+    assert_eq!((config.shards, config.ledgers), (16, 4));
+    assert!(config.roles.serves() && !config.roles.owns());
+    assert!(!format!("{config:?}").contains("hush"));
+    let Problems(problems) = read(&[
+        ("DATABASE_URL", "mysql://u:hush@db"),
+        ("REDIS_URL", "hush"),
+        ("RECADO_ROLES", "relay"),
+        ("RECADO_NODE_ADDRESS", "10.0.0.7:3000"),
+        ("EVENTS_STREAM", "a stream"),
+    ])
+    .unwrap_err();
+    assert_eq!(problems.len(), 5, "{problems:#?}");
+    assert!(!problems.iter().any(|problem| problem.contains("hush")), "{problems:#?}");
+}
+
+#[test]
 fn a_port_alone_is_enough_and_the_address_goes_first() {
     assert_eq!(read(&[("PORT", "9000")]).unwrap().listen.to_string(), "0.0.0.0:9000");
     assert_eq!(read(&[("PORT", "9000"), ("HTTP_PORT", "9001")]).unwrap().listen.port(), 9001);

@@ -36,7 +36,44 @@ pub const VARIABLES: &[Variable] = &[
         "Key that session credentials are encrypted under: 64 hex digits or base64 of 32 bytes",
     ),
     variable("RECADO_ENCRYPTION_KEY_FILE", "", "File that holds the key, instead of RECADO_ENCRYPTION_KEY"),
-    variable("RECADO_SHARDS", "1", "Slices of sessions, each with one owner; the embedded engine has one"),
+    variable(
+        "DATABASE_URL",
+        "",
+        "Postgres, as postgres://user:password@host/database; when empty, SQLite in the data folder",
+    ),
+    variable("DATABASE_URL_FILE", "", "File that holds the same, instead of DATABASE_URL"),
+    variable("RECADO_DB_POOL", "16", "Connections to Postgres of this process, at most"),
+    variable(
+        "REDIS_URL",
+        "",
+        "Redis, as redis://:password@host:6379/0 (rediss:// for TLS); needed with Postgres, when empty streams are in memory",
+    ),
+    variable("REDIS_URL_FILE", "", "File that holds the same, instead of REDIS_URL"),
+    variable(
+        "RECADO_SHARDS",
+        "",
+        "Slices of sessions, each with one owner: 1 on SQLite, 16 on Postgres when empty; cannot change later",
+    ),
+    variable(
+        "RECADO_LEDGERS",
+        "4",
+        "Writers of this process on Postgres, each with a transaction of its own",
+    ),
+    variable(
+        "RECADO_ROLES",
+        "api,sessions,relay,consumers",
+        "What this process does; the last three only together, as one lease covers them",
+    ),
+    variable(
+        "RECADO_NODE_ADDRESS",
+        "",
+        "Where other nodes reach this one, as http://10.0.0.7:3000; made of the host's name and the port when empty",
+    ),
+    variable(
+        "RECADO_LEASE_SECS",
+        "15",
+        "After this long without a sign of life another node takes over; renewed every third of it",
+    ),
     variable(
         "RECADO_LEDGER_DEPTH",
         "4096",
@@ -71,6 +108,14 @@ pub const VARIABLES: &[Variable] = &[
         "error, warn, info, debug, trace, or a filter such as info,recado::actors=debug",
     ),
     variable("LOG_FORMAT", "text", "text, or json"),
+    variable(
+        "EVENTS_STREAM",
+        "domain-events",
+        "Stream of events; with several shards domain-events:{k} for shard k",
+    ),
+    variable("EVENTS_DLQ_STREAM", "domain-events-dlq", "Stream that copies of dead letters go to"),
+    variable("EVENTS_GROUP", "domain-events-group", "Consumer group of the built-in consumer of events"),
+    variable("EVENTS_CONSUMER", "", "This process's name in consumer groups; consumer-<pid> when empty"),
     variable("EVENTS_MAX_ATTEMPTS", "5", "Tries of a delivery before it becomes a dead letter"),
     variable(
         "EVENTS_BACKOFF_MS",
@@ -93,6 +138,11 @@ pub const VARIABLES: &[Variable] = &[
         "RECADO_CLIENT_VERSION",
         "",
         "WhatsApp client version to show, as 2.3000.1023; the one this build knows when empty",
+    ),
+    variable(
+        "RECADO_STOP_NOTICE_SECS",
+        "1",
+        "For this long after being told to stop, readiness says no while requests are still served",
     ),
     variable("RECADO_STOP_SECS", "30", "How long an orderly stop may take before what is left is cut"),
 ];

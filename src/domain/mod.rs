@@ -3,8 +3,10 @@
 //! Imports no runtime, store, network or web crate; `tests/it/arrows.rs` reads the sources to keep it so.
 
 pub mod address;
+pub mod cluster;
 pub mod command;
 pub mod content;
+pub mod cursor;
 pub mod data;
 pub mod error;
 pub mod event;

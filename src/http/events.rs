@@ -1,4 +1,4 @@
-//! `/events`: what happened, in order, to be read in pages and resumed by position.
+//! `/events`: what happened, in order per session, to be read in pages and resumed by cursor.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use super::chats::session;
 use super::error::Result;
 use super::input::Params;
 use super::page::limit;
+use crate::domain::cursor::Cursor;
 use crate::domain::error::Error;
 use crate::domain::event::{Event, EventType};
-use crate::domain::ids::{Position, Shard};
 use crate::domain::view::EventFilter;
 
 /// Which events.
@@ -22,9 +22,9 @@ use crate::domain::view::EventFilter;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
-    /// Only events after this position; 0 (the default) for all that are kept.
-    #[param(minimum = 0)]
-    after: Option<i64>,
+    /// Only events after this cursor; 0 (the default) for all that are kept.
+    #[param(example = "0")]
+    after: Option<String>,
     /// At most this many: 1 to 200, 50 when absent.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<i64>,
@@ -40,16 +40,15 @@ pub(super) struct Wanted {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Events {
-    /// In order of position.
+    /// In order per session.
     items: Vec<Event>,
-    /// Give it back as `after` for what follows.
-    next_after: Position,
+    /// Give it back as `after`, with the same filter, for what follows.
+    next_after: Cursor,
 }
 
-/// The position a parameter names.
-pub(super) fn position(after: Option<i64>) -> Result<Option<Position>, Error> {
-    let refuse = || Error::invalid("after", "invalid_position", "must be 0 or a position of an event");
-    after.map(|after| if after < 0 { Err(refuse()) } else { Ok(Position(after)) }).transpose()
+/// The cursor a parameter names.
+pub(super) fn cursor(api: &Api, after: Option<&str>) -> Result<Option<Cursor>, Error> {
+    after.map(|after| Cursor::parse(after, api.directory.shards())).transpose()
 }
 
 /// The filter that parameters name.
@@ -66,7 +65,7 @@ fn kind(text: &str) -> Result<String, Error> {
     Ok(text.trim().parse::<EventType>()?.to_string())
 }
 
-/// Reads events after a position, in order. Pages may be empty while filtered events are passed over; go on from
+/// Reads events after a cursor, in order per session. Pages may be empty while filtered events are passed over; go on from
 /// `nextAfter`.
 #[utoipa::path(
     get,
@@ -80,11 +79,21 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Params(wanted): Params<Wanted>,
 ) -> Result<Json<Events>> {
-    let after = position(wanted.after)?.unwrap_or_default();
+    let after = cursor(&api, wanted.after.as_deref())?;
+    let mut next_after = after.unwrap_or_else(|| Cursor::start(api.directory.shards()));
     let limit = limit(wanted.limit)?;
     let filter = filter(caller, wanted.session_id.as_deref(), wanted.kinds.as_deref())?;
-    // The embedded engine has one shard; the configuration refuses more.
-    let (items, next_after) = api.queries.events(Shard::default(), filter, after, limit).await?;
+    let only = filter.session.map(|session| api.directory.shard_of(session));
+    let mut items = Vec::new();
+    for shard in next_after.shards().filter(|shard| only.is_none_or(|only| only == *shard)) {
+        let room = limit - items.len();
+        if room == 0 {
+            break;
+        }
+        let (found, upto) = api.queries.events(shard, filter.clone(), next_after.of(shard), room).await?;
+        items.extend(found);
+        next_after.set(shard, upto);
+    }
     Ok(Json(Events { items, next_after }))
 }
 
@@ -103,6 +112,5 @@ mod tests {
         assert_eq!((error.code, error.field.as_deref()), ("unknown_event_type", Some("type")));
         let error = filter(caller, Some("7"), None).unwrap_err();
         assert_eq!(error.field.as_deref(), Some("sessionId"));
-        assert!(position(Some(-1)).is_err());
     }
 }

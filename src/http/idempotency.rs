@@ -70,6 +70,7 @@ impl Answer {
                 Ok(Self { status, response, replayed, location: None })
             }
             Outcome::Done
+            | Outcome::Settled(_)
             | Outcome::Lease(_)
             | Outcome::Taken(_)
             | Outcome::Stamped { .. }

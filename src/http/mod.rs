@@ -16,6 +16,7 @@ mod idempotency;
 mod input;
 mod lifecycle;
 mod messages;
+mod nodes;
 mod openapi;
 mod page;
 mod pairing;
@@ -23,6 +24,7 @@ mod qr;
 mod server;
 mod sessions;
 mod socket;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::routing::post;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -38,12 +41,14 @@ use utoipa_swagger_ui::SwaggerUi;
 pub use auth::{new_key, store_key};
 pub use openapi::openapi;
 pub use server::serve;
+pub use waiting::wait_visibly;
 
 use crate::actors::archive::Queries;
 use crate::actors::directory::Directory;
 use crate::actors::health::Health;
-use crate::actors::hub::Hub;
+use crate::actors::hubs::Hubs;
 use crate::actors::ledger::Ledgers;
+use crate::actors::neighbours::{Neighbours, PAIRING_CODE};
 
 /// The longest body of a request in bytes: the longest text, escaped.
 const BODY_LIMIT: usize = 256 * 1024;
@@ -55,9 +60,11 @@ pub struct Api {
     /// The way to the reader.
     pub queries: Queries,
     /// The way to live events.
-    pub hub: Hub,
+    pub hubs: Hubs,
     /// The way to sessions.
     pub directory: Directory,
+    /// The way to sessions of other nodes.
+    pub neighbours: Neighbours,
     /// How the service is.
     pub health: Arc<dyn Health>,
     /// Limits.
@@ -73,9 +80,11 @@ pub struct Actors {
     /// The way to the reader.
     pub queries: Queries,
     /// The way to live events.
-    pub hub: Hub,
+    pub hubs: Hubs,
     /// The way to sessions.
     pub directory: Directory,
+    /// The way to sessions of other nodes.
+    pub neighbours: Neighbours,
     /// How the service is.
     pub health: Arc<dyn Health>,
 }
@@ -84,15 +93,17 @@ impl Api {
     /// The API over these actors.
     #[must_use]
     pub fn new(actors: Actors, config: HttpConfig) -> Arc<Self> {
-        let Actors { ledgers, queries, hub, directory, health } = actors;
+        let Actors { ledgers, queries, hubs, directory, neighbours, health } = actors;
         let (keys, sockets) = Default::default();
-        Arc::new(Self { ledgers, queries, hub, directory, health, config, keys, sockets })
+        Arc::new(Self { ledgers, queries, hubs, directory, neighbours, health, config, keys, sockets })
     }
 }
 
 /// The limits of the API.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
+    /// Whether clients are served here at all.
+    pub serves: bool,
     /// The most sessions of a tenant.
     pub max_sessions: i64,
     /// The most unfinished commands of a session.
@@ -128,6 +139,13 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::redrive))
         .routes(routes!(admin::tree))
+        .routes(routes!(nodes::list))
+        .merge(signs_of_life())
+}
+
+/// What every node answers, also one that serves no clients.
+fn signs_of_life() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .routes(routes!(admin::livez))
         .routes(routes!(admin::readyz))
         .routes(routes!(admin::metrics))
@@ -135,10 +153,16 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
 
 /// The routes, their documentation, and what surrounds them.
 fn app(api: Arc<Api>) -> Router {
-    let (router, _) = routes().split_for_parts();
     let cors = cors(&api.config.cors_origins);
-    let app = router
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
+    let app = if api.config.serves {
+        let (router, _) = routes().split_for_parts();
+        router.merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
+    } else {
+        signs_of_life().split_for_parts().0
+    };
+    let app = app
+        // Between nodes, and no part of the contract.
+        .route(PAIRING_CODE, post(nodes::pairing_code))
         .fallback(edge::unknown_route)
         .with_state(api)
         .layer((axum::middleware::from_fn(edge::edge), DefaultBodyLimit::max(BODY_LIMIT)));

@@ -134,6 +134,6 @@ pub(super) async fn pairing_code(
         return Err(refuse().into());
     }
     found(&api, caller, session).await?;
-    let (pairing_code, expires_at) = api.directory.pairing_code(session, phone).await?;
+    let (pairing_code, expires_at) = api.neighbours.pairing_code(session, phone).await?;
     Ok(Json(Pairing { pairing_code, expires_at }))
 }

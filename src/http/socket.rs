@@ -1,7 +1,8 @@
 //! `/ws/sessions`: events as they happen, over a WebSocket.
 //!
-//! Promises: the first frame is `{"type":"ready","after":N}`; then every wanted event above N comes once and in order,
-//! or the connection is closed with the position to resume from, as `{"reason":"slow","after":N}` in the close frame.
+//! Promises: the first frame is `{"type":"ready","after":"C"}`; then every wanted event above cursor C comes once and in
+//! order per session, each with its own `cursor`, or the connection is closed with the cursor to resume from, as
+//! `{"reason":"slow","after":"C"}` in the close frame.
 //! Nothing is dropped silently. A client that answers no ping is closed, so that it cannot hold a place for ever.
 
 use std::sync::Arc;
@@ -20,11 +21,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use super::Api;
 use super::auth::{Caller, bearer};
 use super::error::{Problem, Result};
-use super::events::{filter, position};
+use super::events::{cursor, filter};
 use super::input::Params;
 use super::server::told;
-use crate::actors::subscription::{Frame, Subscription};
-use crate::domain::ids::Position;
+use crate::actors::following::{Following, Shown};
+use crate::domain::cursor::Cursor;
 use crate::telemetry;
 
 /// How often a quiet client is asked whether it is there.
@@ -73,9 +74,9 @@ impl Sockets {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
-    /// Events after this position, kept ones first; only new ones when absent.
-    #[param(minimum = 0)]
-    after: Option<i64>,
+    /// Events after this cursor, kept ones first; only new ones when absent.
+    #[param(example = "0")]
+    after: Option<String>,
     /// Only of this session.
     session_id: Option<String>,
     /// Only these types, separated by commas.
@@ -86,8 +87,9 @@ pub(super) struct Wanted {
     token: Option<String>,
 }
 
-/// Follows events over a WebSocket. The first frame is `{"type":"ready","after":N}`, each further one an event. When it
-/// ends, the close frame says where to resume: `{"reason":"slow","after":N}`.
+/// Follows events over a WebSocket. The first frame is `{"type":"ready","after":"12"}`, each further one an event with
+/// its `cursor`: give the last one back as `after` to go on. When it ends, the close frame says where to resume:
+/// `{"reason":"slow","after":"17"}`.
 #[utoipa::path(
     get,
     path = "/ws/sessions",
@@ -111,15 +113,15 @@ pub(super) async fn follow(
         None => Caller::with(bearer(&headers)?, &api).await?,
     };
     let Params(wanted) = wanted?;
-    let after = position(wanted.after)?;
+    let after = cursor(&api, wanted.after.as_deref())?;
     let filter = filter(caller, wanted.session_id.as_deref(), wanted.kinds.as_deref())?;
     let upgrade = upgrade.map_err(|_plain| {
         Problem::of(StatusCode::UPGRADE_REQUIRED, "websocket_expected", "open this path as a WebSocket")
     })?;
-    let events = Subscription::open(&api.hub, &api.queries, filter, after).await?;
+    let events = Following::open(&api.hubs, &api.queries, filter, after).await?;
     let stopping = api.sockets.0.subscribe();
     let upgrade = upgrade.max_message_size(FRAME_LIMIT).max_frame_size(FRAME_LIMIT);
-    let given = events.position();
+    let given = events.cursor();
     Ok(upgrade.on_upgrade(move |socket| Conversation { socket, events, given, stopping }.run()))
 }
 
@@ -130,14 +132,14 @@ enum End {
     /// The client said good-bye; the library answers.
     Left,
     /// We close it, and say why and where to go on.
-    Told(&'static str, Position),
+    Told(&'static str, Cursor),
 }
 
 struct Conversation {
     socket: WebSocket,
-    events: Subscription,
+    events: Following,
     /// The last event handed to the socket. What it took reaches the client before the close frame does.
-    given: Position,
+    given: Cursor,
     stopping: watch::Receiver<bool>,
 }
 
@@ -149,7 +151,7 @@ impl Conversation {
             End::Left => None,
             End::Told(reason, after) => Some(CloseFrame {
                 code: if reason == "stopping" { close_code::AWAY } else { close_code::AGAIN },
-                reason: format!(r#"{{"reason":"{reason}","after":{after}}}"#).into(),
+                reason: format!(r#"{{"reason":"{reason}","after":"{after}"}}"#).into(),
             }),
         };
         let told = async {
@@ -166,7 +168,7 @@ impl Conversation {
     }
 
     async fn talk(&mut self) -> End {
-        let ready = format!(r#"{{"type":"ready","after":{}}}"#, self.given);
+        let ready = format!(r#"{{"type":"ready","after":"{}"}}"#, self.given);
         if let Err(end) = self.write(Message::Text(ready.into())).await {
             return end;
         }
@@ -177,7 +179,7 @@ impl Conversation {
             let done = tokio::select! {
                 biased;
                 () = told(&mut self.stopping) => {
-                    Err(End::Told("stopping", self.events.position()))
+                    Err(End::Told("stopping", self.events.cursor()))
                 }
                 said = self.socket.recv() => match said {
                     Some(Ok(Message::Close(_))) => Err(End::Left),
@@ -203,16 +205,19 @@ impl Conversation {
     }
 
     /// Writes an event and those that are ready behind it, then flushes them together.
-    async fn pass_on(&mut self, first: Frame) -> Result<(), End> {
+    async fn pass_on(&mut self, first: Shown) -> Result<(), End> {
         let mut next = Some(first);
         let mut written = 0;
         while let Some(frame) = next.take() {
             match frame {
-                Frame::Event { position, json } => {
-                    self.feed(Message::Text((*json).into())).await?;
-                    self.given = position;
+                Shown::Event { shard, position, json } => {
+                    let mut cursor = self.given.clone();
+                    cursor.set(shard, position);
+                    let text = format!(r#"{{"cursor":"{cursor}",{}"#, json.get(1..).unwrap_or_default());
+                    self.feed(Message::Text(text.into())).await?;
+                    self.given = cursor;
                 }
-                Frame::Closed { resume_after, reason } => return Err(End::Told(reason, resume_after)),
+                Shown::Closed { resume_after, reason } => return Err(End::Told(reason, resume_after)),
             }
             written += 1;
             if written < BATCH {
@@ -228,7 +233,7 @@ impl Conversation {
     }
 
     async fn feed(&mut self, message: Message) -> Result<(), End> {
-        let after = self.given;
+        let after = self.given.clone();
         let mut alarm = self.events.alarm();
         tokio::select! {
             biased;
@@ -238,7 +243,7 @@ impl Conversation {
     }
 
     async fn flush(&mut self) -> Result<(), End> {
-        let after = self.given;
+        let after = self.given.clone();
         let mut alarm = self.events.alarm();
         tokio::select! {
             biased;
@@ -248,7 +253,7 @@ impl Conversation {
     }
 }
 
-fn sent<E>(written: Result<Result<(), E>, tokio::time::error::Elapsed>, after: Position) -> Result<(), End> {
+fn sent<E>(written: Result<Result<(), E>, tokio::time::error::Elapsed>, after: Cursor) -> Result<(), End> {
     match written {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(End::Gone),

@@ -85,6 +85,16 @@ impl Vault {
         Ok(Self { master })
     }
 
+    /// A key for something else, that tells nothing of the master key: all who have that have this.
+    ///
+    /// # Errors
+    /// `Bug`: the key has a length that the derivation cannot have.
+    pub fn key_for(&self, purpose: &str) -> Result<Zeroizing<[u8; 32]>> {
+        let mut derive = <Hmac<Sha256> as KeyInit>::new_from_slice(&*self.master).map_err(Error::bug)?;
+        derive.update(purpose.as_bytes());
+        Ok(Zeroizing::new(derive.finalize().into_bytes().into()))
+    }
+
     /// The vault of one session.
     ///
     /// # Errors

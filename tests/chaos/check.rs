@@ -72,13 +72,13 @@ impl Log {
 pub(crate) async fn log(service: &Service) -> Result<Log> {
     let mut api = service.api();
     let mut log = Log::default();
-    let mut after = 0;
+    let mut after = "0".to_owned();
     loop {
         let page = api.get(&format!("/events?after={after}&limit=200")).await?;
         for event in page["items"].as_array().context("a page without items")? {
             log.take(event)?;
         }
-        let next = page["nextAfter"].as_i64().context("a page without nextAfter")?;
+        let next = page["nextAfter"].as_str().context("a page without nextAfter")?.to_owned();
         if next == after {
             return Ok(log);
         }
@@ -142,11 +142,11 @@ async fn waiting(admin: &mut Api, accounts: &[Account]) -> Result<u64> {
 /// Waits until no event has come for a while.
 async fn rest(api: &mut Api) -> Result<()> {
     let until = Instant::now() + SETTLE;
-    let (mut last, mut since) = (0, Instant::now());
+    let (mut last, mut since) = ("0".to_owned(), Instant::now());
     while since.elapsed() < Duration::from_secs(3) {
         ensure!(Instant::now() < until, "the event log does not come to rest");
         let page = api.get(&format!("/events?after={last}&limit=200")).await?;
-        let next = page["nextAfter"].as_i64().context("a page without nextAfter")?;
+        let next = page["nextAfter"].as_str().context("a page without nextAfter")?.to_owned();
         if next == last {
             sleep(Duration::from_millis(200)).await;
         } else {

@@ -75,7 +75,7 @@ pub(crate) async fn run() -> Result<Figures> {
     let names = (0..size.sessions).map(|n| format!("account-{n}"));
     let accounts: Arc<[Account]> = link_all(&service, &sandbox, names).await?.into();
     let strangers = bursts::strangers(&service, &sandbox, size.strangers).await?;
-    let feed = Feed::open(service.addr(), service.key(), Some(0), "").await?;
+    let feed = Feed::open(service.addr(), service.key(), Some("0"), "").await?;
     let mut watching = JoinSet::new();
     let (finish, finished) = tokio::sync::watch::channel(None);
     watching.spawn(check::watch(feed, finished));

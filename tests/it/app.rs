@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use recado::actors::tree::Group;
 use recado::commands::service::Service;
 use recado::config::Config;
+use recado::infra::store::Store;
 use recado::infra::store::sqlite::SqliteStore;
 use recado_sandbox::{Sandbox, SandboxConfig, ScanQr, SendText};
 use serde_json::{Value, json};
@@ -188,11 +189,11 @@ impl TestApp {
 
     /// All events above `after` that pass the query, in pages.
     pub async fn events(&self, query: &str) -> Vec<Value> {
-        let (mut all, mut after) = (Vec::new(), 0);
+        let (mut all, mut after) = (Vec::new(), "0".to_owned());
         loop {
             let page = self.get(&format!("/events?after={after}&limit=200{query}")).await;
             let items = page["items"].as_array().unwrap().clone();
-            let next = page["nextAfter"].as_i64().unwrap();
+            let next = page["nextAfter"].as_str().unwrap().to_owned();
             all.extend(items);
             if next == after {
                 return all;

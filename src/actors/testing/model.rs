@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use super::{Faults, event};
+use crate::domain::cluster::Cluster;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{DeadLetterId, Epoch, Fence, MessageId, Position, SessionId, Shard, TenantId};
@@ -152,6 +153,9 @@ impl Tables {
                 Ok(Outcome::Done)
             }
             Write::AddKey(_)
+            | Write::Beat(_)
+            | Write::Leave(_)
+            | Write::Settle(..)
             | Write::CreateSession(_)
             | Write::Accept(_)
             | Write::TakeLease(_)
@@ -417,7 +421,13 @@ impl Store for Model {
         absent()
     }
 
+    async fn cluster(&self) -> Result<Cluster> {
+        absent()
+    }
+
     async fn probe(&self) -> Result<()> {
         absent()
     }
+
+    async fn close(&self) {}
 }

@@ -14,6 +14,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+/// How long a WebSocket may take to open.
+const OPEN: Duration = Duration::from_secs(30);
+
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Speaks to one service with one key.
@@ -86,7 +89,8 @@ impl Client {
         let url = format!("{}/ws/sessions?after={after}", self.base.replacen("http", "ws", 1));
         let mut request = url.into_client_request()?;
         request.headers_mut().insert("authorization", format!("Bearer {}", self.key).parse()?);
-        let (socket, _) = tokio_tungstenite::connect_async(request).await.context("WebSocket")?;
+        let opening = timeout(OPEN, tokio_tungstenite::connect_async(request));
+        let (socket, _) = opening.await.context("no WebSocket in time")?.context("WebSocket")?;
         Ok(socket)
     }
 }

@@ -11,9 +11,11 @@
 pub mod sqlite;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::domain::cluster::Cluster;
 use crate::domain::error::Result;
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
@@ -23,6 +25,9 @@ use crate::domain::view::{
     Redriving, SessionView, Transition,
 };
 use crate::domain::write::{Outcome, Write};
+
+/// A node that said nothing for this long is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a batch answered: one answer per write, in order.
 pub type Answers = Vec<Result<Outcome>>;
@@ -119,6 +124,11 @@ pub trait Store: Send + Sync + 'static {
         prefix: &str,
     ) -> Result<Vec<(String, Vec<u8>, i64)>>;
 
+    /// Nodes and leases, as of one moment.
+    async fn cluster(&self) -> Result<Cluster>;
+
     /// Proves that the tables can be read and written.
     async fn probe(&self) -> Result<()>;
+    /// Lets go of every connection.
+    async fn close(&self);
 }

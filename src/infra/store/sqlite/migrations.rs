@@ -9,12 +9,20 @@ use sqlx::sqlite::SqliteConnection;
 use crate::domain::error::{Error, Result};
 
 /// Number, name, up, down.
-const ALL: [(i64, &str, &str, &str); 1] = [(
-    1,
-    "tables",
-    include_str!("../../../../migrations/sqlite/0001_tables.up.sql"),
-    include_str!("../../../../migrations/sqlite/0001_tables.down.sql"),
-)];
+const ALL: [(i64, &str, &str, &str); 2] = [
+    (
+        1,
+        "tables",
+        include_str!("../../../../migrations/sqlite/0001_tables.up.sql"),
+        include_str!("../../../../migrations/sqlite/0001_tables.down.sql"),
+    ),
+    (
+        2,
+        "nodes",
+        include_str!("../../../../migrations/sqlite/0002_nodes.up.sql"),
+        include_str!("../../../../migrations/sqlite/0002_nodes.down.sql"),
+    ),
+];
 
 fn migrator() -> Migrator {
     let both = |(number, name, up, down): (i64, &'static str, &'static str, &'static str)| {

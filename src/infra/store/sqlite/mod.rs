@@ -24,6 +24,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
 use super::{Answers, Store};
+use crate::domain::cluster::Cluster;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
@@ -88,14 +89,6 @@ impl SqliteStore {
         let mut conn = options(path).connect().await.map_err(failed)?;
         migrations::back(&mut conn, version).await?;
         conn.close().await.map_err(failed)
-    }
-
-    /// Closes every connection; what is committed is moved from the log into the file.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-        // Whoever still holds the store finds it closed for good: nothing is written behind the back of the next one.
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -287,5 +280,17 @@ impl Store for SqliteStore {
     async fn probe(&self) -> Result<()> {
         self.writer.probe().await?;
         sql::rows(&self.readers, "select at from probes where id = 1", |_none| ()).await.map(drop)
+    }
+
+    async fn cluster(&self) -> Result<Cluster> {
+        read::cluster::cluster(&self.readers).await
+    }
+
+    /// What is committed is moved from the log into the file.
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+        // Whoever still holds the store finds it closed for good: nothing is written behind the back of the next one.
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
+use crate::domain::cluster::Cluster;
 use crate::domain::error::Result;
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
@@ -141,7 +142,13 @@ impl Store for Counted {
     ) -> Result<Page<DeadLetterView>> {
         self.store.dead_letters(tenant, state, page).await
     }
+    async fn cluster(&self) -> Result<Cluster> {
+        self.store.cluster().await
+    }
     async fn probe(&self) -> Result<()> {
         self.store.probe().await
+    }
+    async fn close(&self) {
+        self.store.close().await;
     }
 }

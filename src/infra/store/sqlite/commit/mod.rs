@@ -13,6 +13,7 @@ mod idempotency;
 mod inbound;
 mod leases;
 mod life;
+mod nodes;
 mod outbox;
 #[cfg(test)]
 mod plans;
@@ -71,6 +72,7 @@ impl Tx<'_> {
 #[derive(Default)]
 struct Kinds<'w> {
     keys: Vec<Item<'w, AddKey>>,
+    nodes: Vec<(usize, nodes::Word<'w>)>,
     leases: Vec<Item<'w, TakeLease>>,
     creates: Vec<Item<'w, CreateSession>>,
     accepts: Vec<Item<'w, Accept>>,
@@ -95,6 +97,9 @@ impl<'w> Kinds<'w> {
                 Write::AddKey(key) => kinds.keys.push((place, key)),
                 Write::CreateSession(create) => kinds.creates.push((place, create)),
                 Write::Accept(accept) => kinds.accepts.push((place, accept)),
+                Write::Beat(node) => kinds.nodes.push((place, nodes::Word::Here(node))),
+                Write::Leave(node) => kinds.nodes.push((place, nodes::Word::Gone(node))),
+                Write::Settle(name, value) => kinds.nodes.push((place, nodes::Word::Settle(name, value))),
                 Write::TakeLease(take) => kinds.leases.push((place, take)),
                 Write::ReleaseLease(fence) => kinds.releases.push((place, *fence)),
                 Write::Take(take) => kinds.takes.push((place, take)),
@@ -149,7 +154,8 @@ impl Mentioned {
 
     fn add(&mut self, write: &Write) {
         match write {
-            Write::AddKey(_) | Write::TakeLease(_) => (),
+            Write::AddKey(_) | Write::Beat(_) | Write::Leave(_) | Write::Settle(..) | Write::TakeLease(_) => {
+            }
             Write::CreateSession(w) => {
                 self.sessions.push(w.session);
                 self.keys.extend(w.idempotency.iter().map(|used| (w.tenant.0, used.key.clone())));
@@ -210,6 +216,7 @@ pub(super) fn apply(conn: &Connection, batch: &[Write]) -> Result<Answers> {
 
 fn change(tx: &mut Tx<'_>, kinds: &Kinds<'_>) -> Result<()> {
     create::keys(tx, &kinds.keys)?;
+    nodes::words(tx, &kinds.nodes)?;
     leases::take(tx, &kinds.leases)?;
     create::sessions(tx, &kinds.creates)?;
     accept::accept(tx, &kinds.accepts)?;

@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use super::{
     accept, auth, chats, consumers, idempotency, inbound, leases, life, progress, sessions, sweep, work,
 };
+use crate::infra::store::Store;
 use crate::infra::store::sqlite::read::sessions::{BEHIND, TO_RUN};
 use crate::infra::store::sqlite::read::{chats as read_chats, messages};
 use crate::infra::store::sqlite::{SqliteStore, options};

@@ -2,6 +2,7 @@
 
 pub(super) mod auth;
 pub(super) mod chats;
+pub(super) mod cluster;
 pub(super) mod events;
 pub(super) mod groups;
 pub(super) mod keys;

@@ -4,11 +4,14 @@
 //! A write that comes from a session, relay or consumer carries a [`Fence`]; a stale one changes nothing and is
 //! answered `Fenced`.
 
+mod route;
+
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::address::Address;
+use super::cluster::NodeView;
 use super::command::CommandType;
 use super::content::Content;
 use super::event::{Entry, Log};
@@ -29,6 +32,12 @@ pub enum Write {
     CreateSession(CreateSession),
     /// Accepts a command (and its message) for a session. → [`Outcome::Accepted`]
     Accept(Accept),
+    /// A node says that it is there. → [`Outcome::Done`]
+    Beat(NodeView),
+    /// A node says good-bye. → [`Outcome::Done`]
+    Leave(String),
+    /// What a fact of these tables is: the first one to say so decides, for good. → [`Outcome::Settled`]
+    Settle(&'static str, String),
     /// Takes or keeps a shard. → [`Outcome::Lease`]
     TakeLease(TakeLease),
     /// Gives a shard back. → [`Outcome::Done`]
@@ -65,35 +74,6 @@ pub enum Write {
     Sweep(Sweep),
 }
 
-impl Write {
-    /// The shard whose logs this may add to: its relay is woken after the commit.
-    #[must_use]
-    pub fn wakes(&self) -> Option<Shard> {
-        match self {
-            Self::CreateSession(create) => Some(create.shard),
-            Self::Accept(accept) => Some(accept.shard),
-            Self::Progress(progress) => Some(progress.fence.shard),
-            Self::Inbound(inbound) => Some(inbound.fence.shard),
-            Self::Link(change) => Some(change.fence.shard),
-            Self::DeleteSession(fence, _) => Some(fence.shard),
-            Self::Sweep(sweep) => Some(sweep.fence.shard),
-            Self::AddKey(_)
-            | Self::TakeLease(_)
-            | Self::ReleaseLease(_)
-            | Self::Take(_)
-            | Self::Requeue(..)
-            | Self::Finish(_)
-            | Self::Auth(_)
-            | Self::Stamp(..)
-            | Self::Handled(_)
-            | Self::DeliveryFailed(_)
-            | Self::Bury(_)
-            | Self::Redrive(_)
-            | Self::Redriven(..) => None,
-        }
-    }
-}
-
 /// What a write answered.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -106,6 +86,8 @@ pub enum Outcome {
         /// Whether this is an earlier answer given again.
         replayed: bool,
     },
+    /// What the fact is.
+    Settled(String),
     /// The epoch won or kept; `None` when another node holds the shard.
     Lease(Option<Epoch>),
     /// Commands in order.
@@ -223,7 +205,8 @@ pub struct TakeLease {
     pub address: String,
     /// The epoch held so far, to keep it; `None` to win it anew.
     pub held: Option<Epoch>,
-    /// When.
+    /// When. To take over from a node that is gone: the lease's `expires_at` as it has long stood, so that a renewal
+    /// at the last moment prevents it.
     pub at: Timestamp,
     /// For how long.
     pub ttl: Duration,

@@ -1,0 +1,129 @@
+//! The way to the ledgers, for whoever writes.
+//!
+//! Promises: writes of one shard go to one ledger, in the order they were sent; what does not belong to a shard goes to
+//! the first. A ledger takes a bounded number of waiting writes; beyond it a new one is refused at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::ActorRef;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::ledger::Msg;
+use crate::domain::error::{Error, Kind, Result};
+use crate::domain::write::{Outcome, Write};
+
+/// How long a caller waits for its commit before it is told `Unavailable`.
+const COMMIT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The way to the ledgers; cheap to clone, and outlives restarts of the actors.
+#[derive(Clone)]
+pub struct Ledgers {
+    slots: Arc<[Slot]>,
+    depth: usize,
+    committed: Arc<arc_swap::ArcSwapOption<Instant>>,
+}
+
+struct Slot {
+    /// Replaced at a restart of the actor; readers never wait.
+    actor: arc_swap::ArcSwapOption<ActorRef<Msg>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Ledgers {
+    /// A way to one ledger that is yet to start; refuses beyond `depth` waiting writes.
+    #[must_use]
+    pub fn new(depth: usize) -> Self {
+        Self::several(1, depth)
+    }
+
+    /// A way to this many ledgers, each of this depth.
+    #[must_use]
+    pub fn several(count: usize, depth: usize) -> Self {
+        let slot =
+            |_| Slot { actor: arc_swap::ArcSwapOption::empty(), permits: Arc::new(Semaphore::new(depth)) };
+        Self { slots: (0..count.max(1)).map(slot).collect(), depth, committed: Arc::default() }
+    }
+
+    /// How many ledgers there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Points at the only ledger, just started.
+    pub fn attach(&self, actor: ActorRef<Msg>) {
+        self.attach_at(0, actor);
+    }
+
+    /// Points at one of the ledgers, just started.
+    pub fn attach_at(&self, place: usize, actor: ActorRef<Msg>) {
+        if let Some(slot) = self.slots.get(place) {
+            slot.actor.store(Some(Arc::new(actor)));
+        }
+    }
+
+    /// When the last write was committed.
+    #[must_use]
+    pub fn last_commit(&self) -> Option<Instant> {
+        self.committed.load_full().map(|at| *at)
+    }
+
+    pub(super) fn committed(&self) {
+        self.committed.store(Some(Arc::new(Instant::now())));
+    }
+
+    /// How many writes wait now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.slots.iter().map(|slot| self.depth - slot.permits.available_permits()).sum()
+    }
+
+    /// Commits one change and answers after the commit.
+    ///
+    /// # Errors
+    /// The write's own refusal; `Busy` when too many wait; `Unavailable` when the ledger does not answer.
+    pub async fn write(&self, write: Write) -> Result<Outcome> {
+        let slot = self.slot(&write)?;
+        let permit = slot.permits.clone().try_acquire_owned();
+        let permit =
+            permit.map_err(|_full| Error::busy("ledger_busy", "too many writes wait; try again shortly"))?;
+        slot.send(write, permit).await
+    }
+
+    /// Like [`Self::write`], but waits for room: for our own actors, whose pace the store should set.
+    ///
+    /// # Errors
+    /// As for [`Self::write`].
+    pub async fn write_patiently(&self, write: Write) -> Result<Outcome> {
+        let slot = self.slot(&write)?;
+        let room = tokio::time::timeout(COMMIT_DEADLINE, slot.permits.clone().acquire_owned()).await;
+        let permit = room.map_err(|_late| Error::busy("ledger_busy", "too many writes wait"))?;
+        let permit = permit.map_err(|_closed| Error::unavailable("ledger_gone", "the ledger is stopping"))?;
+        slot.send(write, permit).await
+    }
+
+    fn slot(&self, write: &Write) -> Result<&Slot> {
+        let shard = write.shard().map_or(0, |shard| usize::from(shard.0));
+        self.slots.get(shard % self.slots.len()).ok_or_else(|| Error::bug("there is no ledger"))
+    }
+}
+
+impl Slot {
+    async fn send(&self, write: Write, permit: OwnedSemaphorePermit) -> Result<Outcome> {
+        let gone = || Error::new(Kind::Unavailable, "ledger_gone", "the ledger is restarting");
+        let actor = self.actor.load_full().ok_or_else(gone)?;
+        let (sender, receiver) = ractor::concurrency::oneshot();
+        let message = Msg::Write(Box::new(write), sender.into(), permit);
+        actor.cast(message).map_err(|_stopped| gone())?;
+        match tokio::time::timeout(COMMIT_DEADLINE, receiver).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_dropped)) => Err(gone()),
+            Err(_late) => Err(Error::unavailable(
+                "commit_late",
+                "the store did not commit in time; the outcome is unknown",
+            )),
+        }
+    }
+}

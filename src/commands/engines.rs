@@ -1,0 +1,90 @@
+//! Which tables and streams a configuration names, and how they are opened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use arc_swap::ArcSwap;
+
+use crate::config::Config;
+use crate::domain::error::{Error, Kind};
+use crate::domain::retry::Schedule;
+use crate::domain::write::{Outcome, Write};
+use crate::http;
+use crate::infra::store::Store;
+use crate::infra::store::sqlite::SqliteStore;
+use crate::infra::stream::Stream;
+use crate::infra::stream::memory::{Limits, MemoryStream};
+
+/// Opens the tables and brings them up to date.
+///
+/// # Errors
+/// When the folder is in use, or the tables cannot be read or belong to another number of shards.
+pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
+    let store = tables(config).await.context("the store does not open")?;
+    let asked = config.shards.to_string();
+    let mut answers = store.commit([Write::Settle("shards", asked.clone())].into()).await?;
+    match answers.pop() {
+        Some(Ok(Outcome::Settled(settled))) if settled == asked => Ok(store),
+        Some(Ok(Outcome::Settled(settled))) => {
+            bail!("RECADO_SHARDS must stay {settled}: the tables were made for that many")
+        }
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(_)) | None => bail!("the number of shards was not answered"),
+    }
+}
+
+async fn tables(config: &Config) -> Result<Arc<dyn Store>> {
+    std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
+    Ok(Arc::new(SqliteStore::open(&config.data_dir.join("recado.db")).await?))
+}
+
+/// The same, but a server that is not there is waited for. Meanwhile `socket` answers that the process lives and why it
+/// is not ready.
+///
+/// # Errors
+/// What waiting cannot mend.
+pub(super) async fn open_store_patiently(
+    config: &Config,
+    socket: &std::net::TcpListener,
+) -> Result<Arc<dyn Store>> {
+    let first = match open_store(config).await {
+        Err(error) if config.database.is_some() && is_away(&error) => error,
+        other => return other,
+    };
+    tracing::warn!(error = format!("{first:#}"), "the tables are not there yet; waiting for them");
+    let reason = Arc::new(ArcSwap::from_pointee(format!("{first:#}")));
+    let listener = tokio::net::TcpListener::from_std(socket.try_clone()?)?;
+    let schedule = Schedule::exponential(Duration::from_millis(250), Duration::from_secs(5));
+    let opened = async {
+        let mut tries = 0;
+        loop {
+            tokio::time::sleep(schedule.delay(tries)).await;
+            match open_store(config).await {
+                Err(error) if is_away(&error) => reason.store(Arc::new(format!("{error:#}"))),
+                other => return other,
+            }
+            tries = tries.saturating_add(1);
+        }
+    };
+    tokio::select! {
+        opened = opened => opened,
+        ended = http::wait_visibly(listener, reason.clone()) => {
+            ended?;
+            bail!("the socket was closed")
+        }
+    }
+}
+
+/// Whether time may mend it.
+fn is_away(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Error>().is_some_and(|error| error.kind == Kind::Unavailable)
+}
+
+/// The streams. They need not be there: whoever needs them tries on.
+///
+/// # Errors
+/// When the address cannot be one.
+pub(super) fn open_stream(_config: &Config) -> Result<Arc<dyn Stream>> {
+    Ok(Arc::new(MemoryStream::new(Limits::default())))
+}
