@@ -265,7 +265,7 @@ async fn two_relays_at_once_leave_no_gap_and_no_repeat() {
     let mut foreign = event(session, 1);
     foreign.position = Position(1);
     let entry = Entry { position: Position(1), event: Arc::new(foreign) };
-    let late = world.stream.append(DOMAIN, Position::default(), &[entry]).await.unwrap();
+    let late = world.stream.append(DOMAIN, world.fence().epoch, Position::default(), &[entry]).await.unwrap();
     assert_eq!(late, crate::infra::stream::Appended::Tail(Position(6000)));
     eventually("published", || world.store.numbered(Log::DomainEvents).len() == 6000).await;
 }
