@@ -32,7 +32,7 @@ use stream::{EPOCH, Fixture, KEY, NOW, SOON, START, entries, grow, positions};
 use tokio::time::{Instant, timeout};
 
 async fn open(entries: usize) -> Fixture {
-    let settings = Settings { entries, ..apart() };
+    let settings = Settings { entries, shards: 2, ..apart() };
     Fixture { stream: Arc::new(opened(&shared(), settings)), keep: Box::new(()) }
 }
 

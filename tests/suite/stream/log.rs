@@ -66,7 +66,7 @@ pub async fn an_earlier_owner_adds_nothing_once_a_later_one_has_been_there(
     assert_eq!(stream.lead(KEY, new).await.unwrap(), Some(Position(5)));
     let late = entries(Position(5), 3);
     assert_eq!(stream.append(KEY, old, Position(5), &late).await.unwrap(), Appended::Superseded);
-    assert_eq!(stream.append(KEY, old, START, &late).await.unwrap(), Appended::Superseded);
+    assert_eq!(stream.append(KEY, old, START, &entries(START, 3)).await.unwrap(), Appended::Superseded);
     assert_eq!(stream.lead(KEY, old).await.unwrap(), None);
     assert_eq!(stream.tail(KEY).await.unwrap(), Position(5));
     assert_eq!(stream.append(KEY, new, Position(5), &late).await.unwrap(), Appended::All);
