@@ -1,0 +1,2 @@
+//! What only Postgres promises.
+
