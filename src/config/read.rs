@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 
 use super::{EncryptionKey, Problems, SecretUrl, VARIABLES};
 use crate::domain::cluster::Roles;
+use crate::domain::cron::Cron;
+use crate::domain::error::Error;
 use crate::telemetry::{LogFormat, log_filter};
 
 /// Reads, and remembers what is wrong.
@@ -235,6 +237,15 @@ impl<'a> Reader<'a> {
     pub(super) fn log_format(&mut self, name: &'static str) -> LogFormat {
         self.parsed(name, |text| text.parse().map_err(|_unknown| "must be text or json"))
             .unwrap_or(LogFormat::Text)
+    }
+
+    /// A pattern, or `off`.
+    pub(super) fn cron(&mut self, name: &'static str) -> Option<Cron> {
+        self.parsed(name, |text| match text {
+            "off" => Ok(None),
+            pattern => pattern.parse().map(Some).map_err(|error: Error| error.message),
+        })
+        .flatten()
     }
 
     pub(super) fn version(&mut self, name: &'static str) -> Option<(u32, u32, u32)> {

@@ -10,6 +10,7 @@
 
 mod app;
 mod arrows;
+mod backup;
 mod bad_input;
 mod first_key;
 mod flow_events;

@@ -41,10 +41,12 @@ pub struct PostgresBackups {
 }
 
 impl PostgresBackups {
-    /// Of the tables in the first schema of the connection's search path.
-    #[must_use]
-    pub fn of(options: PgConnectOptions) -> Self {
-        Self { options }
+    /// Of the tables in the first schema of the search path of a connection to `url`.
+    ///
+    /// # Errors
+    /// `Invalid` for what is no address; the address is not shown.
+    pub fn at(url: &str) -> Result<Self> {
+        options(url).map(|options| Self { options })
     }
 }
 
@@ -73,6 +75,12 @@ impl Backups for PostgresBackups {
         });
         finish.await.map_err(|panicked| Error::bug(format!("the backup: {panicked}")))?
     }
+}
+
+/// Reads an address.
+pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
+    let refuse = |_may_show_it| Error::invalid("DATABASE_URL", "invalid_url", "is no address of a Postgres");
+    url.parse().map_err(refuse)
 }
 
 /// A connection of its own.

@@ -7,13 +7,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use sqlx::{Connection, query};
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::catalogue::{self, quoted};
 use super::dump::{self, Header, Item, Part, Table};
-use super::postgres::{connect, failed};
+use super::postgres::{connect, failed, options};
 use super::{Contents, folder, next_epoch};
 use crate::domain::error::{Error, Result};
 
@@ -21,7 +21,7 @@ use crate::domain::error::{Error, Result};
 const DEPTH: usize = 16;
 
 /// Tables of which an empty store already holds rows: what they hold is the dump's from now on.
-const OWN: [&str; 3] = ["partitions", "probes", "tenants"];
+const OWN: [&str; 5] = ["facts", "nodes", "partitions", "probes", "tenants"];
 
 /// Nobody waits behind us for long, and nobody comes between.
 const BEGIN: &str = "begin; set local lock_timeout = '10s'";
@@ -31,16 +31,16 @@ const NO_RELAY: &str = "update relays set epoch = greatest(epoch + 1, $1)";
 const DEFAULT_PART: &str =
     "select partdefid::regclass::text from pg_partitioned_table where partrelid = quote_ident($1)::regclass";
 
-/// Restores the tables from `backup`. They must be migrated and empty; no service may run on them.
+/// Restores the tables at `url` from `backup`. They must be migrated and empty; no service may run on them.
 ///
 /// # Errors
 /// `Conflict` when the backup is damaged, of another migration, or the tables are not empty; `Unavailable` when the
 /// server or the disk does not do its part. Nothing is changed then.
-pub async fn restore(options: &PgConnectOptions, backup: &Path) -> Result<Contents> {
+pub async fn restore(url: &str, backup: &Path) -> Result<Contents> {
     let path = backup.to_owned();
     let looked = tokio::task::spawn_blocking(move || dump::read(&path, |_item| Ok(()))).await;
     let contents = looked.map_err(|panicked| Error::bug(format!("the backup: {panicked}")))??;
-    let mut conn = connect(options).await?;
+    let mut conn = connect(&options(url)?).await?;
     let path = backup.to_owned();
     let (items, waiting) = channel(DEPTH);
     let reading = tokio::task::spawn_blocking(move || {
