@@ -79,8 +79,11 @@ impl Backups for PostgresBackups {
 
 /// Reads an address.
 pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
-    let refuse = |_may_show_it| Error::invalid("DATABASE_URL", "invalid_url", "is no address of a Postgres");
-    url.parse().map_err(refuse)
+    let refuse = || Error::invalid("DATABASE_URL", "invalid_url", "is no address of a Postgres");
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(refuse());
+    }
+    url.parse().map_err(|_may_show_it| refuse())
 }
 
 /// A connection of its own.

@@ -55,19 +55,29 @@ fn a_dump_that_was_cut_or_changed_anywhere_is_refused() {
     let reads = |bytes: &[u8]| {
         let file = NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        read(file.path(), |_item| Ok(())).map(|contents| contents.rows)
+        let mut items = String::new();
+        read(file.path(), |item| {
+            items += &format!("{item:?}");
+            Ok(())
+        })
+        .map(|_contents| items)
     };
     let expected = reads(&whole).unwrap();
     for end in 0..whole.len() {
         assert!(reads(&whole[..end]).is_err(), "cut at {end}");
     }
+    let mut refusals = 0;
     for place in 0..whole.len() {
         let mut changed = whole.clone();
         changed[place] ^= 0x10;
-        // Bytes 3 to 9 are gzip's own: flags that say little, a time, a system. What is read is the same or refused.
+        // Some bits of gzip mean nothing: a time, padding. Then all that is read is what was written.
         match reads(&changed) {
-            Ok(rows) => assert!(place < 10 && rows == expected, "changed at {place}"),
-            Err(refused) => assert_eq!(refused.code, "backup_damaged", "changed at {place}"),
+            Ok(items) => assert_eq!(items, expected, "changed at {place}"),
+            Err(refused) => {
+                refusals += 1;
+                assert_eq!(refused.code, "backup_damaged", "changed at {place}");
+            }
         }
     }
+    assert!(refusals > whole.len() * 9 / 10, "{refusals} of {}", whole.len());
 }
