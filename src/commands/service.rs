@@ -74,11 +74,14 @@ impl AuthWriter for Credentials {
 /// The key for credentials at rest: from the configuration, or from a 0600 file made at first start.
 ///
 /// # Errors
-/// When the key is malformed, or missing in production.
+/// When the key is malformed, or missing in production, or the folder cannot be made.
 pub fn open_vault(config: &Config) -> Result<Vault> {
     match &config.encryption_key {
         Some(key) => Ok(Vault::new(&key.0)),
-        None => Ok(Vault::load_or_create(&config.data_dir.join("encryption.key"))?),
+        None => {
+            std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
+            Ok(Vault::load_or_create(&config.data_dir.join("encryption.key"))?)
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub trait Backups: Send + Sync + 'static {
 /// The epoch that restored leases begin with, as far as theirs is lower: the time in seconds.
 ///
 /// An owner of the time after the backup carries an epoch that the backup does not know, and must not be taken for the
-/// next owner. Epochs count takeovers, of which there is less than one a second, so no epoch ever given comes near; and
+/// next owner; and a stream that such an owner led refuses the epochs before its own. Epochs count takeovers, of which there is less than one a second, so no epoch ever given comes near; and
 /// a restore of a restored store is later than that one was.
 fn next_epoch() -> i64 {
     now().0 / 1000

@@ -18,8 +18,8 @@ use super::{Backups, Written, folder};
 use crate::domain::error::{Error, Result};
 use crate::domain::time::now;
 
-/// How long a backup may take.
-const WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
+/// How long a backup or a restore may take.
+pub(super) const WITHIN: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// How long the server may take to answer.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);

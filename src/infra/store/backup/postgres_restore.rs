@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 use super::catalogue::{self, quoted};
 use super::dump::{self, Header, Item, Part, Table};
-use super::postgres::{connect, failed, options};
+use super::postgres::{WITHIN, connect, failed, options};
 use super::{Contents, folder, next_epoch};
 use crate::domain::error::{Error, Result};
 
@@ -47,7 +47,9 @@ pub async fn restore(url: &str, backup: &Path) -> Result<Contents> {
         let gone = |_closed| Error::unavailable("restore_failed", "the tables do not take the backup");
         dump::read(&path, |item| items.blocking_send(item).map_err(gone))
     });
-    let loaded = load(&mut conn, waiting, &contents).await;
+    let late = |_elapsed| Error::unavailable("restore_late", "the restore was not done in time");
+    let loaded =
+        tokio::time::timeout(WITHIN, load(&mut conn, waiting, &contents)).await.map_err(late).flatten();
     let read = reading.await.map_err(|panicked| Error::bug(format!("the backup: {panicked}")))?;
     loaded?;
     // Only what was read to its end, with every sum right, is kept.
