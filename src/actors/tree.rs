@@ -33,10 +33,10 @@ use super::backup::{self, Backup};
 use super::consumer::{self, Consumer, Consumers};
 use super::directory::Directory;
 use super::handler::Handler;
-use super::hints::{self, Hints};
+use super::hints;
 use super::hub::{self, Hub, HubActor};
 use super::hubs::Hubs;
-use super::intake::{self, Intake};
+use super::intake;
 use super::leases::{self, Above, Leases, Pace};
 use super::ledger::{self, Ledger, Ledgers};
 use super::relay::{self, Relay, Relays};
@@ -125,7 +125,7 @@ pub async fn start(parts: Parts, last: Vec<Child>) -> Result<Tree> {
     children.push(shard_supervisor(shards.clone()));
     children.push(leases(&parts, shards));
     children.push(hints(&parts));
-    children.extend(parts.intake.clone().map(intake));
+    children.extend(parts.intake.clone().map(intake::child));
     children.push(scheduler(&parts));
     children.extend(parts.backup.clone().map(backup));
     children.extend(last);
@@ -210,15 +210,8 @@ fn leases(parts: &Parts, above: Above) -> Child {
 }
 
 fn hints(parts: &Parts) -> Child {
-    let parts = parts.clone();
-    leaf("hints", "hints", Restart::Permanent, move || {
-        let (hints, relays, shards) = (parts.hints.clone(), parts.relays.clone(), parts.shards);
-        (Hints, hints::Arguments { hints, relays, shards })
-    })
-}
-
-fn intake(arguments: intake::Arguments) -> Child {
-    leaf("intake", "intake", Restart::Permanent, move || (Intake, arguments.clone()))
+    let (hints, relays, shards) = (parts.hints.clone(), parts.relays.clone(), parts.shards);
+    hints::child(hints::Arguments { hints, relays, shards })
 }
 
 fn scheduler(parts: &Parts) -> Child {
