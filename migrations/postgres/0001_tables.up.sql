@@ -398,7 +398,7 @@ create function recado_accept(
     p_tenant uuid[], p_session uuid[], p_limit bigint[], p_at bigint[], p_command uuid[], p_kind text[],
     p_wake uuid[], p_wake_data text[], p_key text[], p_fingerprint bytea[], p_response text[],
     p_message uuid[], p_wa_id text[], p_address text[], p_pn text[], p_lid text[], p_content text[], p_preview text[],
-    p_deadline bigint[], p_event uuid[], p_event_data text[], p_chat bigint[])
+    p_deadline bigint[], p_event uuid[], p_event_data text[], p_chat bigint[], p_shard bigint[])
 returns table (n bigint, command_seq bigint, command_position bigint, event_seq bigint, event_position bigint)
 language plpgsql as $$
 #variable_conflict use_column
@@ -434,12 +434,12 @@ begin
     end if;
 
     perform from sessions s where s.id = any(p_session) order by s.id for update;
-    select count(*), bool_and(s.queued + v.rank <= v.most),
+    select count(*), bool_and(s.queued + v.rank <= v.most and s.shard = v.shard),
         array_agg(s.next_command_seq + v.rank - 1 order by v.n), array_agg(s.next_event_seq + v.rank - 1 order by v.n),
         array_agg(s.shard::bigint order by v.n)
         into found_rows, valid, command_seqs, event_seqs, shards
         from (select u.*, row_number() over (partition by u.session order by u.n) as rank
-              from unnest(p_session, p_tenant, p_limit) with ordinality u(session, tenant, most, n)) v
+              from unnest(p_session, p_tenant, p_limit, p_shard) with ordinality u(session, tenant, most, shard, n)) v
         join sessions s on s.id = v.session and s.tenant_id = v.tenant and s.deleted_at is null;
     if found_rows <> wanted or not valid then
         raise exception 'not all can be accepted' using errcode = 'RC001';

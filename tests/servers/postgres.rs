@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use tokio::time::Instant;
 
 use super::keeper::{Kept, User, free_port};
 
@@ -70,7 +71,8 @@ impl Postgres {
     pub fn own(setup: Setup) -> Self {
         let folder = tempfile::Builder::new().prefix("recado-postgres-").tempdir().expect("a folder").keep();
         let own = Own {
-            binaries: binaries().expect("Postgres is not installed: no initdb in PATH or /usr/lib/postgresql"),
+            binaries: binaries()
+                .expect("Postgres is not installed: no initdb in PATH or /usr/lib/postgresql"),
             user: root().then(|| User::named(&["postgres", "nobody"]).expect("a user to run Postgres as")),
             port: free_port(),
             setup,
@@ -238,7 +240,11 @@ fn root() -> bool {
 /// Waits for our end, and then removes the folder.
 fn reaper(folder: &Path) -> Child {
     let mut reaper = Command::new("sh");
-    reaper.args(["-c", "cat >/dev/null; for n in 1 2 3 4 5; do rm -rf \"$1\" && exit; sleep 1; done", "reaper"]);
+    reaper.args([
+        "-c",
+        "cat >/dev/null; for n in 1 2 3 4 5; do rm -rf \"$1\" && exit; sleep 1; done",
+        "reaper",
+    ]);
     reaper.arg(folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     reaper.process_group(0).spawn().expect("sh")
 }

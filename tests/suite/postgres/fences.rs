@@ -1,5 +1,7 @@
 //! Leases and relays while others write.
 
+#![allow(clippy::disallowed_methods, reason = "a test has no actor that its tasks could belong to")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +41,8 @@ async fn a_lease_taken_while_a_fenced_write_is_in_flight_comes_after_it() {
     let mut keep = world.take_lease(Shard(0), "node-1");
     keep.held = Some(world.fence.epoch);
     let third = store(&url).await;
-    let kept = tokio::time::timeout(Duration::from_secs(2), third.commit([Write::TakeLease(keep)].into())).await;
+    let kept =
+        tokio::time::timeout(Duration::from_secs(2), third.commit([Write::TakeLease(keep)].into())).await;
     run(&mut other, "rollback").await;
     assert!(matches!(in_flight.await.unwrap(), Ok(Outcome::Done)), "it had the right when it began");
     assert!(kept.is_ok());
@@ -119,7 +122,9 @@ async fn a_lease_asked_for_by_twenty_nodes_at_once_has_one_holder() {
     let mut asked = JoinSet::new();
     for n in 0..20 {
         let (node, take) = (store(&url).await, world.take_lease(Shard(3), &format!("node-{n}")));
-        asked.spawn(async move { node.commit([Write::TakeLease(take)].into()).await.unwrap().remove(0).unwrap() });
+        asked.spawn(
+            async move { node.commit([Write::TakeLease(take)].into()).await.unwrap().remove(0).unwrap() },
+        );
     }
     let answers = asked.join_all().await;
     let won: Vec<_> = answers.iter().filter(|answer| matches!(answer, Outcome::Lease(Some(_)))).collect();

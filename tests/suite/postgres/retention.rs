@@ -8,7 +8,6 @@ use recado::domain::ids::{MessageId, Position};
 use recado::domain::message::MessageState;
 use recado::domain::time::now;
 use recado::domain::write::{Handled, Write};
-use recado::infra::store::Store;
 use recado::infra::store::postgres::{PostgresStore, Settings};
 
 use super::{beside, count, run};

@@ -1,5 +1,7 @@
 //! Many writers at once, each with connections of its own.
 
+#![allow(clippy::disallowed_methods, reason = "a test has no actor that its tasks could belong to")]
+
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -62,7 +64,10 @@ async fn sixteen_connections_commit_and_roll_back_on_twenty_sessions_and_lose_no
     world.settle().await;
     for accept in &accepted {
         let id = accept.message.as_ref().unwrap().id;
-        assert!(world.store.message(world.tenant, id).await.unwrap().is_some(), "an answered commit is there");
+        assert!(
+            world.store.message(world.tenant, id).await.unwrap().is_some(),
+            "an answered commit is there"
+        );
     }
     let head = world.store.head(world.fence.shard, Log::SessionCommands).await.unwrap().head.0;
     assert!(head >= i64::try_from(accepted.len()).unwrap() && head <= 16 * 60 * 3);
@@ -147,10 +152,13 @@ async fn sessions_made_at_once_by_many_nodes_keep_keys_names_and_the_limit() {
             1 => create.name = Some("ventas".to_owned()),
             _ => (),
         }
-        asked.spawn(async move { node.commit([Write::CreateSession(create)].into()).await.unwrap().remove(0) });
+        asked.spawn(
+            async move { node.commit([Write::CreateSession(create)].into()).await.unwrap().remove(0) },
+        );
     }
     let answers = asked.join_all().await;
-    let made = answers.iter().filter(|answer| matches!(answer, Ok(Outcome::Accepted { replayed: false, .. })));
+    let made =
+        answers.iter().filter(|answer| matches!(answer, Ok(Outcome::Accepted { replayed: false, .. })));
     assert_eq!(made.count(), 4);
     for answer in &answers {
         let known = ["", "session_limit", "session_name_taken"];

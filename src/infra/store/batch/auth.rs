@@ -89,7 +89,9 @@ impl<'w> Fold<'w> {
                 self.keys.insert((session, kind, key), Folded::Delete);
             }
             AuthOp::Wipe => self.at_once(Step::Wipe(session)),
-            AuthOp::DeletePrefix { kind, prefix } => self.at_once(Step::DeletePrefix((session, kind, prefix))),
+            AuthOp::DeletePrefix { kind, prefix } => {
+                self.at_once(Step::DeletePrefix((session, kind, prefix)))
+            }
             AuthOp::DeleteStamped { kind, before } => {
                 self.at_once(Step::DeleteStamped(session, kind, *before));
             }

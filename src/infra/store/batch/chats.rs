@@ -174,7 +174,11 @@ impl Chats {
     /// The merges to carry out, so that what follows finds each message under the chat it belongs to.
     pub(crate) fn merges(&self) -> impl Iterator<Item = Merge> {
         let stored = self.merged.iter().filter(|(_, _, _, stored)| *stored);
-        stored.map(|(later, earlier, session, _)| Merge { later: *later, earlier: *earlier, session: *session })
+        stored.map(|(later, earlier, session, _)| Merge {
+            later: *later,
+            earlier: *earlier,
+            session: *session,
+        })
     }
 
     /// The chats that are new or have changed.

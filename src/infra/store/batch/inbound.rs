@@ -102,7 +102,11 @@ fn addresses(message: &InboundMessage) -> impl Iterator<Item = &Address> {
 }
 
 /// Each message with its chat, found or made.
-pub(crate) fn arrivals<'w>(batch: &Batch, owned: &[&'w Inbound], chats: &mut Chats) -> Result<Vec<Arrival<'w>>> {
+pub(crate) fn arrivals<'w>(
+    batch: &Batch,
+    owned: &[&'w Inbound],
+    chats: &mut Chats,
+) -> Result<Vec<Arrival<'w>>> {
     let mut arrivals = Vec::new();
     for inbound in owned {
         let tenant = batch.sessions.live(inbound.session)?.tenant;

@@ -143,12 +143,7 @@ pub(crate) fn state(rank: i64) -> Result<MessageState> {
 }
 
 /// Moves one message if the news is news.
-fn advance(
-    batch: &mut Batch,
-    message: &mut Outgoing,
-    news: &MessageNews,
-    ended: &mut Ended,
-) -> Result<()> {
+fn advance(batch: &mut Batch, message: &mut Outgoing, news: &MessageNews, ended: &mut Ended) -> Result<()> {
     let Some(next) = message.state.advance(news.state) else { return Ok(()) };
     let open = message.state < MessageState::Sent;
     message.state = next;

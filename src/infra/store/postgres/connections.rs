@@ -50,7 +50,8 @@ impl Connections {
     /// Lends a connection that lives.
     pub(super) async fn lend(&self) -> Result<Lent> {
         let room = timeout(self.patience, Arc::clone(&self.room).acquire_owned()).await;
-        let room = room.map_err(|_late| Error::busy("store_busy", "all connections to the store are in use"))?;
+        let room =
+            room.map_err(|_late| Error::busy("store_busy", "all connections to the store are in use"))?;
         let room = room.map_err(|_closed| Error::unavailable(GONE, "the store is closed"))?;
         let conn = self.living().await?;
         Ok(Lent { conn, idle: Arc::clone(&self.idle), _room: room })

@@ -53,7 +53,8 @@ const MIGRATE_WITHIN: Duration = Duration::from_secs(300);
 const ROOM: &str = "select current_setting('max_connections')::int, \
     current_setting('superuser_reserved_connections')::int \
     + coalesce(current_setting('reserved_connections', true), '0')::int, current_setting('server_encoding')";
-const PROBE: &str = "insert into probes (id, at) values (1, $1) on conflict (id) do update set at = excluded.at";
+const PROBE: &str =
+    "insert into probes (id, at) values (1, $1) on conflict (id) do update set at = excluded.at";
 
 /// The tables in a Postgres database.
 pub struct PostgresStore {
@@ -152,11 +153,8 @@ fn options(url: &str, settings: &Settings) -> Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url).map_err(bad)?;
     // A plan is made once per connection and statement, whatever the tables held then: every statement here finds its
     // rows by index, one by one, and a plan made on empty tables must not read them all when they are full.
-    Ok(options
-        .application_name("recado")
-        .statement_cache_capacity(256)
-        .disable_statement_logging()
-        .options([
+    Ok(options.application_name("recado").statement_cache_capacity(256).disable_statement_logging().options(
+        [
             ("statement_timeout", millis(settings.statement_timeout).as_str()),
             (
                 "idle_in_transaction_session_timeout",
@@ -168,7 +166,8 @@ fn options(url: &str, settings: &Settings) -> Result<PgConnectOptions> {
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
             ("jit", "off"),
-        ]))
+        ],
+    ))
 }
 
 /// Whether the server has room for us, and speaks our language.

@@ -34,7 +34,8 @@ const DROP_TWINS: &str = "with twins as (select m.id, m.wa_id, m.direction, m.au
 const MOVE_NAMES: &str = "update session_message_ids i set chat_id = $1 from session_messages m where m.chat_id = $2 \
     and i.session_id = $3 and i.wa_id = m.wa_id and i.chat_id = $2 and i.direction = m.direction and i.author = m.author";
 const MOVE_MESSAGES: &str = "update session_messages set chat_id = $1 where chat_id = $2";
-const MOVE_ALIASES: &str = "update session_chat_aliases set chat_id = $1 where session_id = $3 and chat_id = $2";
+const MOVE_ALIASES: &str =
+    "update session_chat_aliases set chat_id = $1 where session_id = $3 and chat_id = $2";
 const DROP_CHAT: &str = "delete from session_chats where id = $1";
 
 /// Numbers for new chats, taken from the server a block at a time. What a crash leaves of one is lost, which matters not.

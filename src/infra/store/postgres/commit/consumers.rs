@@ -96,7 +96,8 @@ async fn delivery_failed(tx: &mut Tx<'_>, failed: &DeliveryFailed) -> Result<()>
 
 async fn retried(tx: &mut Tx<'_>, failed: &DeliveryFailed, given_up: bool) -> Result<()> {
     let Some(letter) = failed.dead_letter else { return Ok(()) };
-    let cells = Cells::new().id(letter.0).int(i64::from(failed.attempts)).text(&failed.error).int(failed.at.0);
+    let cells =
+        Cells::new().id(letter.0).int(i64::from(failed.attempts)).text(&failed.error).int(failed.at.0);
     let cells = cells.flag(given_up).int(i64::from(failed.fence.shard.0));
     execute(tx.conn, RETRIED, cells).await.map(drop)
 }

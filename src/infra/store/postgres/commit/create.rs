@@ -82,7 +82,8 @@ async fn standing(tx: &mut Tx<'_>, items: &[Item<'_, CreateSession>]) -> Result<
     }
     let named = || items.iter().filter_map(|(_, create)| Some((create.tenant, create.name.as_deref()?)));
     if named().next().is_some() {
-        let cells = Cells::new().ids(named().map(|(tenant, _)| tenant.0)).texts(named().map(|(_, name)| name));
+        let cells =
+            Cells::new().ids(named().map(|(tenant, _)| tenant.0)).texts(named().map(|(_, name)| name));
         for row in rows(tx.conn, NAMED, cells).await? {
             standing.named.insert((TenantId(row.id(0)?), row.text(1)?.to_owned()));
         }

@@ -23,7 +23,7 @@ use crate::infra::store::columns::{Columns, limit};
 use crate::infra::store::postgres::sql::{Cells, UNUSUAL, rows};
 
 const CALL: &str = "select * from recado_accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-    $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)";
+    $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
 
 /// One message to accept, with what is told of it.
 struct Line<'w> {
@@ -62,6 +62,7 @@ pub(in crate::infra::store::postgres) async fn express(
 
 impl<'w> Express<'w> {
     /// Messages only, none of which shares a key or a command with another.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other write goes the long way")]
     fn of(writes: &'w [Write]) -> Result<Option<Self>> {
         let (mut lines, mut stamps) = (Vec::new(), BTreeMap::new());
         let (mut keys, mut commands) = (HashSet::new(), HashSet::new());
@@ -117,9 +118,11 @@ impl<'w> Express<'w> {
             .ids(lines().map(|line| line.event.0))
             .texts(lines().map(|line| line.event_data.as_str()))
             .ints(chats.iter().copied())
+            .ints(accepts().map(|accept| i64::from(accept.shard.0)))
     }
 
     /// What each write is answered, from where the function put its rows.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other write goes the long way")]
     fn answers(self, writes: &[Write], found: &[PgRow]) -> Result<Answers> {
         let mut heads: BTreeMap<Shard, [Position; 2]> = BTreeMap::new();
         let mut added: BTreeMap<Shard, [Vec<Entry>; 2]> = BTreeMap::new();
@@ -128,7 +131,8 @@ impl<'w> Express<'w> {
         for row in found {
             let n = row.int(0)?;
             if n < 0 {
-                let shard = shards.get(at(-n)?).ok_or_else(|| Error::bug("a stamp that was not asked for"))?;
+                let shard =
+                    shards.get(at(-n)?).ok_or_else(|| Error::bug("a stamp that was not asked for"))?;
                 heads.insert(*shard, [Position(row.int(4)?), Position(row.int(2)?)]);
                 continue;
             }
@@ -139,7 +143,9 @@ impl<'w> Express<'w> {
             commands.push(line.entry(Log::SessionCommands, row.int(1)?, Position(command)));
         }
         let answer = |write: &Write| match write {
-            Write::Accept(accept) => Ok(Outcome::Accepted { response: accept.response.clone(), replayed: false }),
+            Write::Accept(accept) => {
+                Ok(Outcome::Accepted { response: accept.response.clone(), replayed: false })
+            }
             Write::Stamp(fence, _) => {
                 let heads = heads.get(&fence.shard).copied().unwrap_or_default();
                 let added = added.remove(&fence.shard).unwrap_or_default();
@@ -153,7 +159,8 @@ impl<'w> Express<'w> {
 
 impl<'w> Line<'w> {
     fn of(accept: &'w Accept, message: &'w NewMessage) -> Result<Self> {
-        let command = NewCommand { id: accept.command, kind: accept.kind, message: Some(message.id), at: accept.at };
+        let command =
+            NewCommand { id: accept.command, kind: accept.kind, message: Some(message.id), at: accept.at };
         Ok(Self {
             accept,
             message,

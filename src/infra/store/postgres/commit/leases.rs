@@ -16,7 +16,8 @@ use crate::infra::store::postgres::sql::{Cells, execute, row, rows};
 // A share of the key: it holds up whoever locks the row to win it, not an update of when it expires.
 const LOAD: &str = "select shard, epoch from leases where shard = any($1) and node is not null \
     order by shard for key share";
-const KEEP: &str = "update leases set address = $4, expires_at = $5 where shard = $1 and node = $2 and epoch = $3";
+const KEEP: &str =
+    "update leases set address = $4, expires_at = $5 where shard = $1 and node = $2 and epoch = $3";
 const MAKE: &str = "insert into leases (shard, node, address, epoch, expires_at) values ($1, null, '', 0, 0) \
     on conflict do nothing";
 const LOCK: &str = "select node, epoch, expires_at from leases where shard = $1 for update";

@@ -33,7 +33,8 @@ fn cells(rows: &[Row]) -> Cells {
 /// Writes what happened in the batch; `stored_at` tells when a shard's rows were numbered.
 pub(super) async fn flush(tx: &mut Tx<'_>, stored_at: impl Fn(&Row) -> i64) -> Result<()> {
     let rows = tx.batch.outbox.rows();
-    let (numbered, waiting): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.position().is_some());
+    let (numbered, waiting): (Vec<Row>, Vec<Row>) =
+        rows.into_iter().partition(|row| row.position().is_some());
     if !numbered.is_empty() {
         let cells = cells(&numbered)
             .ints(numbered.iter().map(|row| row.event.position.0))

@@ -70,7 +70,11 @@ async fn lock(tx: &mut Tx<'_>, allowed: &[(usize, Fence, usize)]) -> Result<Head
     let mut heads = Heads::new();
     let at = now().0;
     for row in rows(tx.conn, LOCK, Cells::new().ints(shards)).await? {
-        let log = if row.int(1)? == log_number(Log::DomainEvents) { Log::DomainEvents } else { Log::SessionCommands };
+        let log = if row.int(1)? == log_number(Log::DomainEvents) {
+            Log::DomainEvents
+        } else {
+            Log::SessionCommands
+        };
         let head = Head {
             epoch: row.int(2)?,
             head: row.int(3)?,
@@ -96,7 +100,11 @@ async fn step(tx: &mut Tx<'_>, allowed: &[(usize, Fence, usize)], heads: &mut He
         .ints(most.values().map(|most| limit(*most)))
         .int(at);
     for row in rows(tx.conn, MOVE, cells).await? {
-        let log = if row.int(1)? == log_number(Log::DomainEvents) { Log::DomainEvents } else { Log::SessionCommands };
+        let log = if row.int(1)? == log_number(Log::DomainEvents) {
+            Log::DomainEvents
+        } else {
+            Log::SessionCommands
+        };
         let head = heads.get_mut(&(Shard(narrow(row.int(0)?)?), log));
         let head = head.ok_or_else(|| Error::bug("a leased shard without its relay"))?;
         let moved = row.int(2)?;

@@ -9,7 +9,8 @@ use crate::infra::store::postgres::sql::{Cells, row, rows};
 use crate::infra::store::views;
 
 const CREDS: &str = "select value from session_auth_creds where session_id = $1";
-const ONE: &str = "select value, stamp from session_auth_keys where session_id = $1 and kind = $2 and key = $3";
+const ONE: &str =
+    "select value, stamp from session_auth_keys where session_id = $1 and kind = $2 and key = $3";
 const MANY: &str = "select key, value, stamp from session_auth_keys \
     where session_id = $1 and kind = $2 and key = any($3)";
 const PREFIX: &str = "select key, value, stamp from session_auth_keys \
@@ -42,7 +43,9 @@ pub(in crate::infra::store::postgres) async fn many(
     kind: &str,
     keys: &[String],
 ) -> Result<Vec<(String, Vec<u8>, i64)>> {
-    let found = rows(conn, MANY, Cells::new().id(session.0).text(kind).texts(keys.iter().map(String::as_str))).await?;
+    let found =
+        rows(conn, MANY, Cells::new().id(session.0).text(kind).texts(keys.iter().map(String::as_str)))
+            .await?;
     found.iter().map(views::credential).collect()
 }
 

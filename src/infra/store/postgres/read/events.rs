@@ -43,13 +43,26 @@ pub(in crate::infra::store::postgres) async fn filtered(
     filter: &EventFilter,
     (after, most): (Position, usize),
 ) -> Result<(Vec<Event>, Position)> {
-    let head = row(conn, HEAD_ONLY, Cells::new().int(i64::from(shard.0)).int(log_number(Log::DomainEvents))).await?;
+    let head =
+        row(conn, HEAD_ONLY, Cells::new().int(i64::from(shard.0)).int(log_number(Log::DomainEvents))).await?;
     let head = Position(head.map_or(Ok(0), |row| row.int(0))?);
     if head <= after {
         return Ok((Vec::new(), after));
     }
     let upto = head.min(after.plus(WINDOW));
-    let found = rows(conn, FILTERED, Cells::new().int(i64::from(shard.0)).int(after.0).int(upto.0).opt_id(filter.tenant.map(|id| id.0)).opt_id(filter.session.map(|id| id.0)).texts(filter.kinds.iter().map(String::as_str)).int(limit(most))).await?;
+    let found = rows(
+        conn,
+        FILTERED,
+        Cells::new()
+            .int(i64::from(shard.0))
+            .int(after.0)
+            .int(upto.0)
+            .opt_id(filter.tenant.map(|id| id.0))
+            .opt_id(filter.session.map(|id| id.0))
+            .texts(filter.kinds.iter().map(String::as_str))
+            .int(limit(most)),
+    )
+    .await?;
     let events = found.iter().map(views::event).collect::<Result<Vec<_>>>()?;
     let full = events.len() >= most;
     let read = events.last().filter(|_| full).map_or(upto, |last| last.position);
@@ -63,7 +76,12 @@ pub(in crate::infra::store::postgres) async fn after(
     after: Position,
     most: usize,
 ) -> Result<Vec<Entry>> {
-    let found = rows(conn, AFTER, Cells::new().int(i64::from(shard.0)).int(log_number(log)).int(after.0).int(limit(most))).await?;
+    let found = rows(
+        conn,
+        AFTER,
+        Cells::new().int(i64::from(shard.0)).int(log_number(log)).int(after.0).int(limit(most)),
+    )
+    .await?;
     found.iter().map(views::entry).collect()
 }
 

@@ -49,7 +49,12 @@ pub(in crate::infra::store::postgres) async fn redriving(
     group: &str,
     most: usize,
 ) -> Result<Vec<Redriving>> {
-    let found = rows(conn, REDRIVING, Cells::new().int(i64::from(shard.0)).int(log_number(log)).text(group).int(limit(most))).await?;
+    let found = rows(
+        conn,
+        REDRIVING,
+        Cells::new().int(i64::from(shard.0)).int(log_number(log)).text(group).int(limit(most)),
+    )
+    .await?;
     found.iter().map(views::redriving).collect()
 }
 
@@ -61,7 +66,8 @@ pub(in crate::infra::store::postgres) async fn dead_letters(
     page: &PageRequest,
 ) -> Result<Page<DeadLetterView>> {
     let before = id_mark(page)?.unwrap_or(Uuid::max());
-    let found = rows(conn, LETTERS, Cells::new().id(tenant.0).id(before).opt_text(state).int(wanted(page))).await?;
+    let found =
+        rows(conn, LETTERS, Cells::new().id(tenant.0).id(before).opt_text(state).int(wanted(page))).await?;
     let letters = found.iter().map(views::dead_letter).collect::<Result<Vec<_>>>()?;
     Ok(cut(letters, page, |view| view.dead_letter_id.to_string()))
 }

@@ -13,12 +13,17 @@ pub(in crate::infra::store::postgres) async fn key(
     conn: &mut PgConnection,
     hash: &[u8; 32],
 ) -> Result<Option<KeyView>> {
-    let found = row(conn, "select tenant_id, id from api_keys where hash = $1", Cells::new().blob(hash)).await?;
+    let found =
+        row(conn, "select tenant_id, id from api_keys where hash = $1", Cells::new().blob(hash)).await?;
     found.map(|row| Ok(KeyView { tenant: TenantId(row.id(0)?), id: KeyId(row.id(1)?) })).transpose()
 }
 
 /// How many keys a tenant has.
-pub(in crate::infra::store::postgres) async fn count(conn: &mut PgConnection, tenant: TenantId) -> Result<i64> {
-    let counted = row(conn, "select count(*) from api_keys where tenant_id = $1", Cells::new().id(tenant.0)).await?;
+pub(in crate::infra::store::postgres) async fn count(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+) -> Result<i64> {
+    let counted =
+        row(conn, "select count(*) from api_keys where tenant_id = $1", Cells::new().id(tenant.0)).await?;
     counted.map_or(Ok(0), |row| row.int(0))
 }

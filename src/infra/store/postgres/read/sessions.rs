@@ -69,7 +69,12 @@ pub(in crate::infra::store::postgres) async fn to_run(
     after: Option<SessionId>,
     most: usize,
 ) -> Result<Vec<SessionId>> {
-    let found = rows(conn, TO_RUN, Cells::new().int(i64::from(shard.0)).id(after.map(|id| id.0).unwrap_or_default()).int(limit(most))).await?;
+    let found = rows(
+        conn,
+        TO_RUN,
+        Cells::new().int(i64::from(shard.0)).id(after.map(|id| id.0).unwrap_or_default()).int(limit(most)),
+    )
+    .await?;
     found.iter().map(|row| Ok(SessionId(row.id(0)?))).collect()
 }
 
@@ -80,7 +85,8 @@ pub(in crate::infra::store::postgres) async fn behind(
     before: Timestamp,
     most: usize,
 ) -> Result<Vec<SessionId>> {
-    let found = rows(conn, BEHIND, Cells::new().int(i64::from(shard.0)).int(before.0).int(limit(most))).await?;
+    let found =
+        rows(conn, BEHIND, Cells::new().int(i64::from(shard.0)).int(before.0).int(limit(most))).await?;
     found.iter().map(|row| Ok(SessionId(row.id(0)?))).collect()
 }
 

@@ -8,8 +8,8 @@ use super::{Tx, chats};
 use crate::domain::error::Result;
 use crate::domain::ids::CommandId;
 use crate::domain::write::Accept;
-use crate::infra::store::batch::accept::{self, Buffers};
 use crate::infra::store::batch::Item;
+use crate::infra::store::batch::accept::{self, Buffers};
 use crate::infra::store::columns::Columns;
 use crate::infra::store::sqlite::statement::{each, fetch};
 
