@@ -120,7 +120,7 @@ enum MetricKind {
 }
 
 /// Every metric: kind, name, unit, help.
-const HELP: [(MetricKind, &str, Unit, &str); 17] = [
+const HELP: [(MetricKind, &str, Unit, &str); 19] = [
     (
         MetricKind::Counter,
         "http_requests_total",
@@ -153,6 +153,13 @@ const HELP: [(MetricKind, &str, Unit, &str); 17] = [
     (MetricKind::Gauge, "consumer_lag", Unit::Count, "Entries a consumer group has not handled yet"),
     (MetricKind::Counter, "deliveries_total", Unit::Count, "Entries of a consumer group, by outcome"),
     (MetricKind::Counter, "dead_letters_total", Unit::Count, "Entries given up on, by consumer group"),
+    (
+        MetricKind::Counter,
+        "dead_letter_copies_total",
+        Unit::Count,
+        "Dead letters shown on their stream, or not, by outcome",
+    ),
+    (MetricKind::Counter, "intake_orders_total", Unit::Count, "Commands of programs outside, by outcome"),
     (MetricKind::Gauge, "hub_clients", Unit::Count, "Clients that follow events"),
     (MetricKind::Gauge, "hub_lag", Unit::Count, "Entries the hub has not shown yet"),
     (
@@ -206,6 +213,16 @@ pub fn deliveries(group: &str, outcome: &'static str, entries: usize) {
 /// Entries a consumer group gave up on.
 pub fn dead_letter(group: &str) {
     metrics::counter!("dead_letters_total", "group" => group.to_owned()).increment(1);
+}
+
+/// Copies of dead letters by outcome: `copied`, `failed`.
+pub fn dead_letter_copy(outcome: &'static str) {
+    metrics::counter!("dead_letter_copies_total", "outcome" => outcome).increment(1);
+}
+
+/// Commands that programs outside appended to the intake, by outcome: `accepted`, `refused`, `put_off`.
+pub fn intake_orders(outcome: &'static str, orders: usize) {
+    metrics::counter!("intake_orders_total", "outcome" => outcome).increment(count(orders));
 }
 
 /// Clients connected to the hub, and how far it is behind, in entries.

@@ -15,6 +15,8 @@
 //! │       ├── …                     one consumer per further group
 //! │       └── roster                starts what should run
 //! ├── leases                        takes and renews leases; starts and ends shards
+//! ├── hints                         wake-ups from node to node
+//! ├── intake                        commands that programs outside append to session-commands
 //! ├── scheduler                     upkeep by the clock
 //! └── http                          started last, stopped first
 //! ```
@@ -29,8 +31,10 @@ use super::archive::{self, Archive, Queries};
 use super::consumer::{self, Consumer, Consumers};
 use super::directory::Directory;
 use super::handler::Handler;
+use super::hints::{self, Hints};
 use super::hub::{self, Hub, HubActor};
 use super::hubs::Hubs;
+use super::intake::{self, Intake};
 use super::leases::{self, Above, Leases, Pace};
 use super::ledger::{self, Ledger, Ledgers};
 use super::relay::{self, Relay, Relays};
@@ -45,6 +49,7 @@ use crate::domain::event::Log;
 use crate::domain::ids::Fence;
 use crate::infra::store::Store;
 use crate::infra::stream::Stream;
+use crate::infra::stream::hints::Hints as HintsPort;
 
 /// One consumer group beside the built-in `commands`.
 #[derive(Clone)]
@@ -64,6 +69,10 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The streams.
     pub stream: Arc<dyn Stream>,
+    /// Wake-ups between nodes.
+    pub hints: Arc<dyn HintsPort>,
+    /// Commands of programs outside, where there is a place for them.
+    pub intake: Option<intake::Arguments>,
     /// The way to write.
     pub ledgers: Ledgers,
     /// The way to read.
@@ -111,6 +120,8 @@ pub async fn start(parts: Parts, last: Vec<Child>) -> Result<Tree> {
     children.extend(parts.hubs.iter().map(|hub| hub_actor(&parts, hub)));
     children.push(shard_supervisor(shards.clone()));
     children.push(leases(&parts, shards));
+    children.push(hints(&parts));
+    children.extend(parts.intake.clone().map(intake));
     children.push(scheduler(&parts));
     children.extend(last);
     let started = supervisor::spawn_root(Policy::escalate(), children).await;
@@ -191,6 +202,18 @@ fn leases(parts: &Parts, above: Above) -> Child {
         };
         (Leases, arguments)
     })
+}
+
+fn hints(parts: &Parts) -> Child {
+    let parts = parts.clone();
+    leaf("hints", "hints", Restart::Permanent, move || {
+        let (hints, relays, shards) = (parts.hints.clone(), parts.relays.clone(), parts.shards);
+        (Hints, hints::Arguments { hints, relays, shards })
+    })
+}
+
+fn intake(arguments: intake::Arguments) -> Child {
+    leaf("intake", "intake", Restart::Permanent, move || (Intake, arguments.clone()))
 }
 
 fn scheduler(parts: &Parts) -> Child {

@@ -14,7 +14,10 @@ use crate::http;
 use crate::infra::store::Store;
 use crate::infra::store::sqlite::SqliteStore;
 use crate::infra::stream::Stream;
+use crate::infra::stream::hints::{Alone, Hints};
+use crate::infra::stream::intake::Intake;
 use crate::infra::stream::memory::{Limits, MemoryStream};
+use crate::infra::stream::redis::{self, RedisStream};
 
 /// Opens the tables and brings them up to date.
 ///
@@ -81,10 +84,33 @@ fn is_away(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Error>().is_some_and(|error| error.kind == Kind::Unavailable)
 }
 
-/// The streams. They need not be there: whoever needs them tries on.
+/// Everything that travels beside the tables.
+pub(super) struct Streams {
+    /// The logs.
+    pub(super) stream: Arc<dyn Stream>,
+    /// Wake-ups between nodes.
+    pub(super) hints: Arc<dyn Hints>,
+    /// Commands of programs outside.
+    pub(super) intake: Option<Arc<dyn Intake>>,
+}
+
+/// The streams of this node. They need not be there: whoever needs them tries on.
 ///
 /// # Errors
-/// When the address cannot be one.
-pub(super) fn open_stream(_config: &Config) -> Result<Arc<dyn Stream>> {
-    Ok(Arc::new(MemoryStream::new(Limits::default())))
+/// When the address or a name cannot be one.
+pub(super) fn open_streams(config: &Config, node: &str) -> Result<Streams> {
+    let Some(url) = &config.redis else {
+        let stream = Arc::new(MemoryStream::new(Limits::default()));
+        return Ok(Streams { stream, hints: Arc::new(Alone), intake: None });
+    };
+    let settings = redis::Settings {
+        shards: config.shards,
+        events: config.events.stream.clone(),
+        dead_letters: config.events.dlq_stream.clone(),
+        group: config.events.group.clone(),
+        consumer: format!("{}:{node}", config.events.consumer),
+        ..redis::Settings::default()
+    };
+    let stream = Arc::new(RedisStream::open(&url.0, settings)?);
+    Ok(Streams { stream: stream.clone(), hints: stream.clone(), intake: Some(stream) })
 }

@@ -14,6 +14,7 @@ use crate::actors::consumer::{self, Consumers};
 use crate::actors::directory::Directory;
 use crate::actors::hub;
 use crate::actors::hubs::Hubs;
+use crate::actors::intake::{self, Terms};
 use crate::actors::leases::Pace;
 use crate::actors::ledger::Ledgers;
 use crate::actors::neighbours::Neighbours;
@@ -212,10 +213,22 @@ fn parts(
         ack_within: Duration::from_secs(30),
         linger: Duration::from_secs(60),
     };
+    let node = node(config, address);
+    let engines::Streams { stream, hints, intake } = engines::open_streams(config, &node.node)?;
+    let terms = Terms {
+        shards: config.shards,
+        message_deadline: config.message_deadline,
+        queue_limit: config.session_queue.into(),
+    };
+    let (ordered, claim) = (ledgers.clone(), config.events.claim_idle);
+    let intake = intake.filter(|_| config.roles.owns());
+    let intake = intake.map(|intake| intake::Arguments { intake, ledgers: ordered, terms, claim });
     let hubs = if config.roles.serves() { config.shards } else { 0 };
     Ok(Parts {
         store,
-        stream: engines::open_stream(config)?,
+        stream,
+        hints,
+        intake,
         queries: Queries::new(QUERIES),
         relays: Relays::new(config.shards),
         consumers: Consumers::default(),
@@ -226,11 +239,11 @@ fn parts(
         consumer: consumer::Settings {
             retries: config.events.retries(),
             poll: config.events.claim_interval,
-            claim: config.events.claim_idle,
             ..consumer::Settings::default()
-        },
+        }
+        .claimed_after(config.events.claim_idle),
         shards: config.shards,
-        node: node(config, address),
+        node,
         pace: pace(config),
         max_sessions: usize::try_from(config.max_sessions).unwrap_or(usize::MAX),
         keys_for: KEYS_FOR,

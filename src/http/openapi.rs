@@ -178,6 +178,7 @@ mod tests {
             ("get", "/dead-letters"),
             ("post", "/dead-letters/{id}/redrive"),
             ("get", "/admin/tree"),
+            ("get", "/admin/nodes"),
             ("get", "/livez"),
             ("get", "/readyz"),
             ("get", "/metrics"),

@@ -4,3 +4,4 @@
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
 pub mod keeper;
+pub mod redis;

@@ -103,7 +103,8 @@ impl State {
         telemetry::deliveries(&self.args.group, "failed", 1);
         let Some(wait) = wait else {
             // The session goes on when the burial is stored.
-            self.records.push(Record::Buried(session, record));
+            let entry = item.entry.clone();
+            self.records.push(Record::Buried(entry, record));
             return;
         };
         item.not_before = Some(Instant::now() + wait);

@@ -27,6 +27,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
 use super::handler::Handler;
 use super::ledger::Ledgers;
+use crate::domain::error::{Error, Result};
 use crate::domain::event::Log;
 use crate::domain::ids::{Fence, Position, Shard};
 use crate::domain::retry::Retries;
@@ -93,6 +94,33 @@ impl Default for Settings {
             poll: Duration::from_secs(5),
             claim: Duration::from_secs(60),
         }
+    }
+}
+
+/// The least time between the end of a delivery's deadline and a claim of its entries by another consumer.
+const CLAIM_MARGIN: Duration = Duration::from_millis(500);
+
+impl Settings {
+    /// Refuses patience that runs out while a delivery may still be under way: another consumer of the group would be
+    /// given its entries (`EVENTS_CLAIM_IDLE_MS`) before the deadline has ended it.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the variable.
+    pub fn check(&self) -> Result<()> {
+        if self.claim >= self.deadline.saturating_add(CLAIM_MARGIN) {
+            return Ok(());
+        }
+        let least = self.deadline.saturating_add(CLAIM_MARGIN).as_millis();
+        let message = format!("must be at least {least}: a delivery may take that long");
+        Err(Error::invalid("EVENTS_CLAIM_IDLE_MS", "claim_idle_too_short", message))
+    }
+
+    /// These settings with a delivery deadline that [`Self::check`] allows for the given claim time: at most the
+    /// deadline they had.
+    #[must_use]
+    pub fn claimed_after(self, claim: Duration) -> Self {
+        let deadline = self.deadline.min(claim.saturating_sub(CLAIM_MARGIN));
+        Self { claim, deadline, ..self }
     }
 }
 

@@ -9,9 +9,11 @@ use futures_util::future::join_all;
 use super::progress::Save;
 use crate::actors::ledger::Ledgers;
 use crate::domain::error::Error;
-use crate::domain::ids::{DeadLetterId, Position, SessionId};
+use crate::domain::event::Entry;
+use crate::domain::ids::{DeadLetterId, Position};
 use crate::domain::write::{DeliveryFailed, Handled, Write};
-use crate::infra::stream::{Stream, StreamKey};
+use crate::infra::stream::{Burial, Stream, StreamKey};
+use crate::telemetry;
 
 /// One thing to store, and what it means to the consumer.
 #[derive(Clone)]
@@ -19,7 +21,7 @@ pub(super) enum Record {
     Progress(Save, Handled),
     Redriven(DeadLetterId, Write),
     Failed(DeliveryFailed),
-    Buried(SessionId, DeliveryFailed),
+    Buried(Entry, DeliveryFailed),
 }
 
 impl Record {
@@ -65,11 +67,26 @@ impl Recorder {
         for record in &stored {
             match record {
                 Record::Progress(save, _) => acks.extend(save.handled.iter().map(|(position, _)| *position)),
-                Record::Redriven(..) | Record::Failed(_) | Record::Buried(..) => {}
+                Record::Buried(entry, failed) => self.copy(entry, failed).await,
+                Record::Redriven(..) | Record::Failed(_) => {}
             }
         }
         let acked = acks.is_empty() || self.ack(&acks).await;
         Recorded { stored, refused, unacked: if acked { Vec::new() } else { acks } }
+    }
+
+    /// Shows outside what was buried. The table is the truth: a copy that fails is counted and not tried again.
+    async fn copy(&self, entry: &Entry, failed: &DeliveryFailed) {
+        let DeliveryFailed { attempts, error, at, .. } = failed;
+        let burial = Burial { group: &self.group, entry, attempts: *attempts, error, at: *at };
+        match self.stream.copy_dead_letter(self.key.log, burial).await {
+            Ok(copied) if copied => telemetry::dead_letter_copy("copied"),
+            Ok(_no_place_for_copies) => {}
+            Err(error) => {
+                telemetry::dead_letter_copy("failed");
+                tracing::warn!(group = self.group, %error, "a dead letter is in the table and has no copy");
+            }
+        }
     }
 
     async fn ack(&self, acks: &[Position]) -> bool {

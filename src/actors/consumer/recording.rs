@@ -92,10 +92,10 @@ impl State {
                 self.letters.remove(&letter);
             }
             Record::Failed(_) => {}
-            Record::Buried(session, failed) => {
+            Record::Buried(entry, failed) => {
                 telemetry::deliveries(group, "buried", 1);
                 telemetry::dead_letter(group);
-                self.buried(session, failed.dead_letter);
+                self.buried(entry.event.session_id, failed.dead_letter);
             }
         }
     }
@@ -124,9 +124,9 @@ impl State {
                 tracing::warn!(group = self.args.group, %error, "a redriven letter is not there any more");
                 self.letters.remove(&letter);
             }
-            (Record::Buried(session, failed), Kind::NotFound) => {
+            (Record::Buried(entry, failed), Kind::NotFound) => {
                 tracing::error!(group = self.args.group, %error, "an event to bury is not in the table any more");
-                self.buried(session, failed.dead_letter);
+                self.buried(entry.event.session_id, failed.dead_letter);
             }
             // The count goes on in memory; the next failure stores it.
             (Record::Failed(_), _) => {}

@@ -9,7 +9,7 @@ use super::{Arguments, Relays, Settings, Status};
 use crate::actors::task::ChildTask;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Log};
-use crate::domain::ids::Position;
+use crate::domain::ids::{Epoch, Position};
 use crate::domain::retry::Schedule;
 use crate::infra::store::Store;
 use crate::infra::stream::{Appended, Stream, StreamKey};
@@ -20,6 +20,9 @@ const ROUNDS: usize = 64;
 
 /// How long to wait for groups to make room.
 const ROOM: Duration = Duration::from_millis(50);
+
+/// How long the table has to confirm that this relay's time is over.
+const CONFIRMED: Duration = Duration::from_secs(1);
 
 /// How long to wait before looking again at what needs a person.
 const ALARMED: Duration = Duration::from_secs(5);
@@ -44,6 +47,8 @@ enum End {
     Diverged,
     /// Rows between the stream's tail and the table's oldest are gone.
     Gap,
+    /// An owner of a later epoch has been at the stream.
+    Superseded,
 }
 
 /// What the relay does next.
@@ -78,6 +83,8 @@ pub(super) struct Lane {
     running: Option<ChildTask>,
     waiting: Option<(ChildTask, Instant)>,
     failures: u32,
+    /// Whether the stream said that a later owner has been there, which the table has yet to confirm.
+    superseded: bool,
     /// Whether somebody must look. Cleared only by a round that found stream and table in agreement again.
     alarm: Option<Alarm>,
     trimmed: Instant,
@@ -92,6 +99,7 @@ impl Lane {
             running: None,
             waiting: None,
             failures: 0,
+            superseded: false,
             alarm: None,
             trimmed: Instant::now(),
         }
@@ -157,6 +165,7 @@ impl Lane {
             relays: args.relays.clone(),
             settings: args.settings,
             key: self.key,
+            epoch: args.fence.epoch,
             head: self.head,
             trim: self.trimmed.elapsed() >= args.settings.trim,
         };
@@ -191,6 +200,7 @@ impl Lane {
             self.trimmed = Instant::now();
         }
         telemetry::relay_lag(self.key.shard, self.key.log, self.head, progress.tail);
+        let before = std::mem::replace(&mut self.superseded, progress.end == End::Superseded);
         match progress.end {
             End::Done => {
                 if self.alarm.is_some() {
@@ -201,6 +211,14 @@ impl Lane {
             End::Full => Next::after(ROOM),
             // Only a fresh head tells whether the stream is ahead or this relay is no longer the one that numbers.
             End::Ahead => Next { stamp: self.alarm.is_none(), again: None },
+            // The table knows who owns the shard: it ends this relay, or it has lost what the stream has seen.
+            End::Superseded => {
+                self.tail = None;
+                if before {
+                    self.raise(Alarm::Ahead);
+                }
+                Next { stamp: true, again: Some(if before { ALARMED } else { CONFIRMED }) }
+            }
             End::Diverged => {
                 self.raise(Alarm::Ahead);
                 Next::after(ALARMED)
@@ -231,6 +249,7 @@ struct Round {
     relays: Relays,
     settings: Settings,
     key: StreamKey,
+    epoch: Epoch,
     head: Position,
     trim: bool,
 }
@@ -240,7 +259,10 @@ impl Round {
         let (mut tail, agreed) = match tail {
             Some(tail) => (tail, true),
             None => {
-                let tail = self.stream.tail(self.key).await?;
+                let Some(tail) = self.stream.lead(self.key, self.epoch).await? else {
+                    let tail = Position::default();
+                    return Ok(Progress { tail, end: End::Superseded, trimmed: false });
+                };
                 (tail, self.agrees(tail).await?)
             }
         };
@@ -279,8 +301,9 @@ impl Round {
                 rows = self.rows(*tail).await?;
             }
             let Some(last) = self.check(tail, &rows).await? else { return Ok(End::Gap) };
+            let append = self.stream.append(self.key, self.epoch, *tail, &rows);
             // The next batch is read while this one travels.
-            let (appended, next) = tokio::join!(self.stream.append(self.key, *tail, &rows), self.rows(last));
+            let (appended, next) = tokio::join!(append, self.rows(last));
             match appended? {
                 Appended::All => {
                     telemetry::relay_published(self.key.log, rows.len());
@@ -292,6 +315,7 @@ impl Round {
                     *tail = truth;
                     rows.clear();
                 }
+                Appended::Superseded => return Ok(End::Superseded),
                 Appended::Full => {
                     if self.stream.trim(self.key, *tail).await? == 0 {
                         return Ok(End::Full);

@@ -1,11 +1,13 @@
 //! The way to the relays, for whoever commits: what they lend the ledger, and what it tells them.
 //!
-//! Promises: nothing here waits; many wake-ups are one; what is told last of a log is what its last commit said.
+//! Promises: nothing here waits; many wake-ups are one; what is told last of a log is what its last commit said. What
+//! has no relay here is noted for the node that has it: many such notes are one as well.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ractor::ActorRef;
+use tokio::sync::Notify;
 
 use super::Msg;
 use super::recent::Recent;
@@ -17,6 +19,8 @@ use crate::domain::write::Write;
 #[derive(Clone)]
 pub struct Relays {
     slots: Arc<[Slot]>,
+    /// Told when a shard without a relay here has something to number.
+    away: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -32,13 +36,15 @@ struct Slot {
     unnumbered: AtomicBool,
     /// Whether a wake-up is on its way: a second one would say the same.
     woken: AtomicBool,
+    /// Whether another node is to be told.
+    hint: AtomicBool,
 }
 
 impl Relays {
     /// A way to the relays of this many shards.
     #[must_use]
     pub fn new(shards: u16) -> Self {
-        Self { slots: (0..shards).map(|_| Slot::default()).collect() }
+        Self { slots: (0..shards).map(|_| Slot::default()).collect(), away: Arc::default() }
     }
 
     /// What numbers the rows of a shard in the transaction that adds them, if its relay is here.
@@ -60,8 +66,10 @@ impl Relays {
 
     /// Tells the relay of a shard that a commit has numbered all it added. Never waits; many calls are one wake-up.
     pub fn publish(&self, shard: Shard) {
-        if let Some(slot) = self.slot(shard) {
-            slot.poke();
+        if let Some(slot) = self.slot(shard)
+            && !slot.poke()
+        {
+            self.note(slot);
         }
     }
 
@@ -69,7 +77,35 @@ impl Relays {
     pub fn wake(&self, shard: Shard) {
         let Some(slot) = self.slot(shard) else { return };
         slot.unnumbered.store(true, Ordering::Release);
+        if !slot.poke() {
+            self.note(slot);
+        }
+    }
+
+    /// Another node told that rows without a position were committed. What is not ours is told to nobody else.
+    pub fn heard(&self, shard: Shard) {
+        let Some(slot) = self.slot(shard) else { return };
+        slot.unnumbered.store(true, Ordering::Release);
         slot.poke();
+    }
+
+    /// Waits until shards without a relay here have something to number; each is given once.
+    pub async fn away(&self) -> Vec<Shard> {
+        loop {
+            let noted = |slot: &Slot| slot.hint.swap(false, Ordering::AcqRel);
+            let shards = (0..u16::MAX).map(Shard).zip(self.slots.iter());
+            let shards: Vec<Shard> = shards.filter(|(_, slot)| noted(slot)).map(|(shard, _)| shard).collect();
+            if !shards.is_empty() {
+                return shards;
+            }
+            self.away.notified().await;
+        }
+    }
+
+    fn note(&self, slot: &Slot) {
+        if !slot.hint.swap(true, Ordering::AcqRel) {
+            self.away.notify_one();
+        }
     }
 
     fn slot(&self, shard: Shard) -> Option<&Slot> {
@@ -113,14 +149,17 @@ impl Slot {
         recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn poke(&self) {
+    /// Whether there is a relay here; it is woken.
+    fn poke(&self) -> bool {
         if self.woken.swap(true, Ordering::AcqRel) {
-            return;
+            return true;
         }
         let actor = self.actor.load();
-        if actor.as_ref().is_none_or(|actor| actor.cast(Msg::Wake).is_err()) {
+        let here = actor.as_ref().is_some_and(|actor| actor.cast(Msg::Wake).is_ok());
+        if !here {
             // Nobody here: the next relay of this shard looks for itself when it starts.
             self.woken.store(false, Ordering::Release);
         }
+        here
     }
 }

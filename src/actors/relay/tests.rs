@@ -265,7 +265,66 @@ async fn two_relays_at_once_leave_no_gap_and_no_repeat() {
     let mut foreign = event(session, 1);
     foreign.position = Position(1);
     let entry = Entry { position: Position(1), event: Arc::new(foreign) };
-    let late = world.stream.append(DOMAIN, Position::default(), &[entry]).await.unwrap();
+    let late = world.stream.append(DOMAIN, world.fence().epoch, Position::default(), &[entry]).await.unwrap();
     assert_eq!(late, crate::infra::stream::Appended::Tail(Position(6000)));
     eventually("published", || world.store.numbered(Log::DomainEvents).len() == 6000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_whose_stream_has_another_owner_appends_nothing_and_lets_the_table_decide() {
+    let world = World::new().await;
+    let (stale, end) = world.relay().await;
+    world.commit(&[SessionId::new()], 10);
+    caught_up(&world).await;
+    // Taken over, and the new owner has led the stream; rows are numbered that the old one does not know yet.
+    world.take_over();
+    let stream = world.stream.inner();
+    assert_eq!(stream.lead(DOMAIN, world.fence().epoch).await.unwrap(), Some(Position(10)));
+    world.commit(&[SessionId::new()], 5);
+    world.relays.wake(SHARD);
+    timeout(SOON, end).await.unwrap().unwrap();
+    assert!(stale.cast(Msg::Wake).is_err());
+    assert_eq!(stream.tail(DOMAIN).await.unwrap(), Position(10));
+    // A stream that has seen a later owner than the table: the tables lost commits, and a person must look.
+    let (relay, _end) = world.relay().await;
+    caught_up(&world).await;
+    let later = crate::domain::ids::Epoch(world.fence().epoch.0 + 7);
+    stream.lead(DOMAIN, later).await.unwrap();
+    world.commit(&[SessionId::new()], 5);
+    world.relays.wake(SHARD);
+    let deadline = Instant::now() + SOON;
+    while !status(&relay).await.ahead {
+        assert!(Instant::now() < deadline, "nobody is told");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(stream.tail(DOMAIN).await.unwrap(), Position(15));
+    // Mended by hand: the stream is thrown away, and made anew from the table.
+    world.stream.lose_everything();
+    caught_up(&world).await;
+    let deadline = Instant::now() + SOON;
+    while status(&relay).await.ahead {
+        assert!(Instant::now() < deadline, "the alarm stays");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.assert_published().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_relay_here_is_noted_once_and_what_was_heard_is_not_passed_on() {
+    let relays = Relays::new(3);
+    (0..100).for_each(|_| relays.wake(crate::domain::ids::Shard(2)));
+    relays.publish(SHARD);
+    relays.heard(crate::domain::ids::Shard(1));
+    assert_eq!(relays.away().await, [SHARD, crate::domain::ids::Shard(2)]);
+    assert!(timeout(SOON, relays.away()).await.is_err(), "noted twice");
+    let world = World::new().await;
+    let (relay, _end) = world.relay().await;
+    caught_up(&world).await;
+    world.relays.wake(SHARD);
+    world.relays.heard(SHARD);
+    assert!(timeout(SOON, world.relays.away()).await.is_err(), "it is here");
+    relay.stop(None);
+    relay.wait(Some(SOON)).await.unwrap();
+    world.relays.wake(SHARD);
+    assert_eq!(timeout(SOON, world.relays.away()).await.unwrap(), [SHARD]);
 }

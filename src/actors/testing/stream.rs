@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::Faults;
 use crate::domain::error::Result;
 use crate::domain::event::Entry;
-use crate::domain::ids::Position;
+use crate::domain::ids::{Epoch, Position};
 use crate::infra::stream::memory::{Limits, MemoryStream};
 use crate::infra::stream::{Appended, Stream, StreamKey};
 
@@ -53,12 +53,22 @@ impl Stream for Wobbly {
         self.faults.around(self.inner().tail(key)).await
     }
 
+    async fn lead(&self, key: StreamKey, epoch: Epoch) -> Result<Option<Position>> {
+        self.faults.around(self.inner().lead(key, epoch)).await
+    }
+
     async fn begin(&self, key: StreamKey, at: Position) -> Result<()> {
         self.faults.around(self.inner().begin(key, at)).await
     }
 
-    async fn append(&self, key: StreamKey, expected: Position, entries: &[Entry]) -> Result<Appended> {
-        let appended = self.faults.around(self.inner().append(key, expected, entries)).await;
+    async fn append(
+        &self,
+        key: StreamKey,
+        epoch: Epoch,
+        expected: Position,
+        entries: &[Entry],
+    ) -> Result<Appended> {
+        let appended = self.faults.around(self.inner().append(key, epoch, expected, entries)).await;
         if self.hang.swap(false, Ordering::SeqCst) {
             self.hanging.notify_one();
             std::future::pending::<()>().await;

@@ -7,7 +7,7 @@ use recado::domain::Kind;
 use recado::domain::ids::Position;
 use recado::infra::stream::Appended;
 
-use super::{Duration, Fixture, KEY, NOW, SOON, START, entries, grow, positions, same};
+use super::{Duration, EPOCH, Fixture, KEY, NOW, SOON, START, entries, grow, positions, same};
 
 pub async fn a_group_hands_out_each_entry_once(open: impl AsyncFn(usize) -> Fixture) {
     let fixture = open(1000).await;
@@ -179,12 +179,12 @@ pub async fn a_full_log_refuses_and_takes_more_when_its_group_has_caught_up(
     stream.create_group(KEY, "g", START).await.unwrap();
     grow(stream, 100).await;
     let more = entries(Position(100), 10);
-    assert_eq!(stream.append(KEY, Position(100), &more).await.unwrap(), Appended::Full);
+    assert_eq!(stream.append(KEY, EPOCH, Position(100), &more).await.unwrap(), Appended::Full);
     let some = stream.read_group(KEY, "g", "c", 50, NOW).await.unwrap();
     let mine: Vec<Position> = some.iter().map(|entry| entry.position).collect();
     stream.ack(KEY, "g", &mine).await.unwrap();
     assert_eq!(stream.trim(KEY, Position(100)).await.unwrap(), 50);
-    assert_eq!(stream.append(KEY, Position(100), &more).await.unwrap(), Appended::All);
+    assert_eq!(stream.append(KEY, EPOCH, Position(100), &more).await.unwrap(), Appended::All);
     assert_eq!(stream.tail(KEY).await.unwrap(), Position(110));
 }
 

@@ -3,10 +3,10 @@
 use tokio::time::Instant;
 
 use recado::domain::event::Log;
-use recado::domain::ids::{Position, Shard};
+use recado::domain::ids::{Epoch, Position, Shard};
 use recado::infra::stream::{Appended, StreamKey};
 
-use super::{Duration, Fixture, KEY, NOW, SOON, START, entries, grow, positions, same};
+use super::{Duration, EPOCH, Fixture, KEY, NOW, SOON, START, entries, grow, positions, same};
 
 pub async fn an_append_needs_the_true_tail(open: impl AsyncFn(usize) -> Fixture) {
     let fixture = open(1000).await;
@@ -14,11 +14,11 @@ pub async fn an_append_needs_the_true_tail(open: impl AsyncFn(usize) -> Fixture)
     assert_eq!(stream.tail(KEY).await.unwrap(), START);
     let first = grow(stream, 5).await;
     for wrong in [Position(0), Position(4), Position(6), Position(1000)] {
-        let appended = stream.append(KEY, wrong, &entries(wrong, 3)).await.unwrap();
+        let appended = stream.append(KEY, EPOCH, wrong, &entries(wrong, 3)).await.unwrap();
         assert_eq!(appended, Appended::Tail(Position(5)), "expected tail {wrong}");
     }
     // The same batch again, as after a lost answer.
-    assert_eq!(stream.append(KEY, START, &first).await.unwrap(), Appended::Tail(Position(5)));
+    assert_eq!(stream.append(KEY, EPOCH, START, &first).await.unwrap(), Appended::Tail(Position(5)));
     assert_eq!(stream.tail(KEY).await.unwrap(), Position(5));
     let all = stream.read_from(KEY, START, 100, NOW).await.unwrap().unwrap();
     same(&all, &first);
@@ -29,10 +29,13 @@ pub async fn an_append_is_all_or_nothing(open: impl AsyncFn(usize) -> Fixture) {
     let stream = &*fixture.stream;
     stream.create_group(KEY, "holds", START).await.unwrap();
     grow(stream, 8).await;
-    assert_eq!(stream.append(KEY, Position(8), &entries(Position(8), 3)).await.unwrap(), Appended::Full);
+    assert_eq!(
+        stream.append(KEY, EPOCH, Position(8), &entries(Position(8), 3)).await.unwrap(),
+        Appended::Full
+    );
     assert_eq!(stream.tail(KEY).await.unwrap(), Position(8));
     assert_eq!(stream.read_from(KEY, START, 100, NOW).await.unwrap().unwrap().len(), 8);
-    assert_eq!(stream.append(KEY, Position(8), &[]).await.unwrap(), Appended::All);
+    assert_eq!(stream.append(KEY, EPOCH, Position(8), &[]).await.unwrap(), Appended::All);
 }
 
 pub async fn of_many_appends_at_one_tail_one_wins(open: impl AsyncFn(usize) -> Fixture) {
@@ -40,7 +43,7 @@ pub async fn of_many_appends_at_one_tail_one_wins(open: impl AsyncFn(usize) -> F
     for round in 0..20_i64 {
         let tail = Position(round * 3);
         let batches: Vec<_> = (0..8).map(|_| entries(tail, 3)).collect();
-        let all = batches.iter().map(|batch| fixture.stream.append(KEY, tail, batch));
+        let all = batches.iter().map(|batch| fixture.stream.append(KEY, EPOCH, tail, batch));
         let answers = futures_util::future::join_all(all).await;
         let won = answers.iter().filter(|answer| matches!(answer, Ok(Appended::All))).count();
         assert_eq!(won, 1);
@@ -49,6 +52,29 @@ pub async fn of_many_appends_at_one_tail_one_wins(open: impl AsyncFn(usize) -> F
     }
     let all = fixture.stream.read_from(KEY, START, 1000, NOW).await.unwrap().unwrap();
     assert_eq!(positions(&all), (1..=60).collect::<Vec<_>>());
+}
+
+pub async fn an_earlier_owner_adds_nothing_once_a_later_one_has_been_there(
+    open: impl AsyncFn(usize) -> Fixture,
+) {
+    let fixture = open(1000).await;
+    let stream = &*fixture.stream;
+    let (old, new, newest) = (Epoch(7), Epoch(8), Epoch(11));
+    assert_eq!(stream.lead(KEY, old).await.unwrap(), Some(START));
+    assert_eq!(stream.append(KEY, old, START, &entries(START, 5)).await.unwrap(), Appended::All);
+    // Taken over, and nothing appended yet: the old owner knows the true tail and is refused all the same.
+    assert_eq!(stream.lead(KEY, new).await.unwrap(), Some(Position(5)));
+    let late = entries(Position(5), 3);
+    assert_eq!(stream.append(KEY, old, Position(5), &late).await.unwrap(), Appended::Superseded);
+    assert_eq!(stream.append(KEY, old, START, &entries(START, 3)).await.unwrap(), Appended::Superseded);
+    assert_eq!(stream.lead(KEY, old).await.unwrap(), None);
+    assert_eq!(stream.tail(KEY).await.unwrap(), Position(5));
+    assert_eq!(stream.append(KEY, new, Position(5), &late).await.unwrap(), Appended::All);
+    // An append leads as well; leading again in the same epoch is as good as the first time.
+    let more = entries(Position(8), 1);
+    assert_eq!(stream.append(KEY, newest, Position(8), &more).await.unwrap(), Appended::All);
+    assert_eq!(stream.lead(KEY, new).await.unwrap(), None);
+    assert_eq!(stream.lead(KEY, newest).await.unwrap(), Some(Position(9)));
 }
 
 pub async fn an_empty_stream_starts_where_it_is_told_and_only_then(open: impl AsyncFn(usize) -> Fixture) {
@@ -115,7 +141,7 @@ pub async fn logs_and_shards_are_apart(open: impl AsyncFn(usize) -> Fixture) {
         StreamKey { shard: Shard(0), log: Log::SessionCommands },
     ] {
         assert_eq!(stream.tail(other).await.unwrap(), START);
-        assert_eq!(stream.append(other, START, &entries(START, 7)).await.unwrap(), Appended::All);
+        assert_eq!(stream.append(other, EPOCH, START, &entries(START, 7)).await.unwrap(), Appended::All);
         assert_eq!(stream.tail(other).await.unwrap(), Position(7));
     }
     assert_eq!(stream.tail(KEY).await.unwrap(), Position(3));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recado::domain::event::{Entry, Event, Log};
-use recado::domain::ids::{EventId, Position, SessionId, Shard, TenantId};
+use recado::domain::ids::{Epoch, EventId, Position, SessionId, Shard, TenantId};
 use recado::infra::stream::{Appended, Stream, StreamKey};
 
 pub mod groups;
@@ -21,6 +21,7 @@ pub struct Fixture {
 }
 
 pub const KEY: StreamKey = StreamKey { shard: Shard(0), log: Log::DomainEvents };
+pub const EPOCH: Epoch = Epoch(1);
 pub const NOW: Duration = Duration::ZERO;
 pub const SOON: Duration = Duration::from_secs(10);
 pub const START: Position = Position(0);
@@ -49,7 +50,7 @@ pub fn entries(after: Position, count: usize) -> Vec<Entry> {
 pub async fn grow(stream: &dyn Stream, count: usize) -> Vec<Entry> {
     let tail = stream.tail(KEY).await.unwrap();
     let new = entries(tail, count);
-    assert_eq!(stream.append(KEY, tail, &new).await.unwrap(), Appended::All);
+    assert_eq!(stream.append(KEY, EPOCH, tail, &new).await.unwrap(), Appended::All);
     new
 }
 
@@ -72,6 +73,7 @@ macro_rules! stream_suite {
             an_append_needs_the_true_tail,
             an_append_is_all_or_nothing,
             of_many_appends_at_one_tail_one_wins,
+            an_earlier_owner_adds_nothing_once_a_later_one_has_been_there,
             an_empty_stream_starts_where_it_is_told_and_only_then,
             a_reader_without_a_group_sees_everything_or_is_told_that_it_cannot,
             a_wait_ends_at_its_deadline_and_at_the_first_entry,

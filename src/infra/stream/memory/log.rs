@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Limits;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::Entry;
-use crate::domain::ids::Position;
+use crate::domain::ids::{Epoch, Position};
 use crate::infra::stream::Appended;
 
 /// What an event weighs beside its data: envelope, ids, nodes.
@@ -25,6 +25,8 @@ pub(super) struct Log {
     bytes: usize,
     /// Whether anything was ever appended; from then on the beginning is fixed.
     touched: bool,
+    /// The latest owner that was here.
+    epoch: Epoch,
     groups: HashMap<String, Group>,
 }
 
@@ -54,12 +56,22 @@ impl Log {
             entries: VecDeque::new(),
             bytes: 0,
             touched: false,
+            epoch: Epoch::default(),
             groups: HashMap::new(),
         }
     }
 
     pub(super) fn tail(&self) -> Position {
         self.base.plus(self.entries.len())
+    }
+
+    /// `None`: an owner of a later epoch has been here.
+    pub(super) fn lead(&mut self, epoch: Epoch) -> Option<Position> {
+        if epoch < self.epoch {
+            return None;
+        }
+        self.epoch = epoch;
+        Some(self.tail())
     }
 
     pub(super) fn begin(&mut self, at: Position) {
@@ -69,8 +81,8 @@ impl Log {
         }
     }
 
-    pub(super) fn append(&mut self, expected: Position, entries: &[Entry]) -> Result<Appended> {
-        let tail = self.tail();
+    pub(super) fn append(&mut self, epoch: Epoch, expected: Position, entries: &[Entry]) -> Result<Appended> {
+        let Some(tail) = self.lead(epoch) else { return Ok(Appended::Superseded) };
         if expected != tail {
             return Ok(Appended::Tail(tail));
         }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::{Appended, Stream, StreamKey};
 use crate::domain::error::Result;
 use crate::domain::event::Entry;
-use crate::domain::ids::Position;
+use crate::domain::ids::{Epoch, Position};
 use log::Log;
 
 /// How much one log may hold before its groups have to catch up.
@@ -104,16 +104,26 @@ impl Stream for MemoryStream {
         Ok(self.with(key, |log| log.tail()))
     }
 
+    async fn lead(&self, key: StreamKey, epoch: Epoch) -> Result<Option<Position>> {
+        Ok(self.with(key, |log| log.lead(epoch)))
+    }
+
     async fn begin(&self, key: StreamKey, at: Position) -> Result<()> {
         self.with(key, |log| log.begin(at));
         Ok(())
     }
 
-    async fn append(&self, key: StreamKey, expected: Position, entries: &[Entry]) -> Result<Appended> {
+    async fn append(
+        &self,
+        key: StreamKey,
+        epoch: Epoch,
+        expected: Position,
+        entries: &[Entry],
+    ) -> Result<Appended> {
         let shared = self.shared(key);
         let (appended, tail) = {
             let mut log = shared.lock();
-            (log.append(expected, entries)?, log.tail())
+            (log.append(epoch, expected, entries)?, log.tail())
         };
         if appended == Appended::All {
             shared.grown.send_replace(tail);
