@@ -164,6 +164,10 @@ impl Sandbox {
         self.process.pid()
     }
 
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     pub(crate) fn api(&self) -> Api {
         Api::new(self.addr, None)
     }
