@@ -12,6 +12,7 @@ use crate::domain::retry::Schedule;
 use crate::domain::write::{Outcome, Write};
 use crate::http;
 use crate::infra::store::Store;
+use crate::infra::store::postgres::{self, PostgresStore};
 use crate::infra::store::sqlite::SqliteStore;
 use crate::infra::stream::Stream;
 use crate::infra::stream::hints::{Alone, Hints};
@@ -38,6 +39,11 @@ pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
 }
 
 async fn tables(config: &Config) -> Result<Arc<dyn Store>> {
+    if let Some(url) = &config.database {
+        let connections = usize::try_from(config.database_pool)?;
+        let settings = postgres::Settings { max_connections: connections, ..postgres::Settings::default() };
+        return Ok(Arc::new(PostgresStore::open(&url.0, settings).await?));
+    }
     std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
     Ok(Arc::new(SqliteStore::open(&config.data_dir.join("recado.db")).await?))
 }

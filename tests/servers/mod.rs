@@ -4,4 +4,5 @@
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
 pub mod keeper;
+pub mod postgres;
 pub mod redis;

@@ -8,7 +8,12 @@
 //! * A stale [`Fence`](crate::domain::ids::Fence) changes nothing.
 //! * Every read of a tenant's rows takes the tenant.
 
+mod batch;
+mod columns;
+mod paging;
+pub mod postgres;
 pub mod sqlite;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +131,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Nodes and leases, as of one moment.
     async fn cluster(&self) -> Result<Cluster>;
+    /// One bounded step of the tables' own upkeep (partitions to come, partitions to drop): how much it did, and so
+    /// whether to come back soon. Nothing to do where tables need none.
+    async fn upkeep(&self, _at: Timestamp) -> Result<usize> {
+        Ok(0)
+    }
 
     /// Proves that the tables can be read and written.
     async fn probe(&self) -> Result<()>;

@@ -1,6 +1,7 @@
 //! One owner per shard.
 
 use recado::domain::Kind;
+use recado::domain::cluster::NodeView;
 use recado::domain::event::Log;
 use recado::domain::ids::{DeadLetterId, Epoch, EventId, Fence, Position, SessionId, Shard};
 use recado::domain::message::MessageState;
@@ -169,4 +170,60 @@ pub async fn a_stale_relay_stamps_nothing(world: World) {
     }
     assert_eq!((by_stale, by_fresh), (0, 41));
     crate::invariants::figures(&*world.store, 2).await.assert(Open::Allowed);
+}
+
+pub async fn a_lease_that_was_renewed_is_not_taken_by_whoever_saw_it_before(world: World) {
+    let shard = Shard(1);
+    let mut owner = world.take_lease(shard, "a");
+    owner.held = ask(&world, owner.clone()).await;
+    let seen = world.store.cluster().await.unwrap();
+    let seen = seen.leases.iter().find(|lease| lease.shard == shard).unwrap().clone();
+    assert_eq!((seen.node.as_deref(), Some(seen.epoch)), (Some("a"), owner.held));
+    let taken_over = || TakeLease { at: seen.expires_at, ..world.take_lease(shard, "b") };
+    // Whatever the clocks say, a renewal after the look counts.
+    owner.at = later(1);
+    assert_eq!(ask(&world, owner.clone()).await, owner.held);
+    assert_eq!(ask(&world, taken_over()).await, None);
+    let seen = world.store.cluster().await.unwrap();
+    let seen = seen.leases.iter().find(|lease| lease.shard == shard).unwrap().clone();
+    let takes = TakeLease { at: seen.expires_at, ..world.take_lease(shard, "b") };
+    assert!(ask(&world, takes).await > owner.held, "it stood still: it is free");
+    assert_eq!(ask(&world, owner).await, None);
+}
+
+fn node(name: &str, seen: i64) -> NodeView {
+    NodeView {
+        node: name.to_owned(),
+        address: format!("http://{name}:3000"),
+        roles: "api".parse().unwrap(),
+        version: "1.2.3".to_owned(),
+        started_at: later(0),
+        seen_at: later(seen),
+    }
+}
+
+pub async fn nodes_are_seen_until_they_leave_or_are_forgotten(world: World) {
+    let (first, second) = (node("a", 0), node("b", 0));
+    for one in [&first, &second] {
+        world.done(Write::Beat(one.clone())).await;
+    }
+    assert_eq!(world.store.cluster().await.unwrap().nodes, [first.clone(), second.clone()]);
+    let again = NodeView { seen_at: later(5), ..first };
+    world.done(Write::Beat(again.clone())).await;
+    assert_eq!(world.store.cluster().await.unwrap().nodes, [again, second.clone()]);
+    world.done(Write::Leave("a".to_owned())).await;
+    world.done(Write::Leave("a".to_owned())).await;
+    assert_eq!(world.store.cluster().await.unwrap().nodes, [second]);
+    let next_week = node("c", 7 * 86_400_000);
+    world.done(Write::Beat(next_week.clone())).await;
+    assert_eq!(world.store.cluster().await.unwrap().nodes, [next_week], "b is forgotten");
+}
+
+pub async fn the_first_one_to_settle_a_fact_decides(world: World) {
+    for value in ["16", "8", "16"] {
+        let settled = world.write(Write::Settle("shards", value.to_owned())).await.unwrap();
+        assert!(matches!(&settled, Outcome::Settled(fact) if fact == "16"), "{settled:?}");
+    }
+    let other = world.write(Write::Settle("other", "8".to_owned())).await.unwrap();
+    assert!(matches!(&other, Outcome::Settled(fact) if fact == "8"), "{other:?}");
 }

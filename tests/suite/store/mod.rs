@@ -79,6 +79,9 @@ macro_rules! store_suite {
                 a_stale_fence_changes_nothing
                 a_fence_of_another_shard_changes_nothing
                 a_stale_relay_stamps_nothing
+                a_lease_that_was_renewed_is_not_taken_by_whoever_saw_it_before
+                nodes_are_seen_until_they_leave_or_are_forgotten
+                the_first_one_to_settle_a_fact_decides
             }
             logs {
                 positions_are_gapless_per_shard_and_log

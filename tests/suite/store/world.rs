@@ -56,6 +56,7 @@ impl World {
     }
 
     /// Lets go of the store.
+    #[allow(dead_code, reason = "not every adapter can be opened again")]
     pub fn give_back(self) -> Box<dyn Any + Send + Sync> {
         self.keep
     }

@@ -1,13 +1,12 @@
-//! Queries of the connections that read, and how columns are read by place.
+//! Queries of the connections that read.
 
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::{SqliteArguments, SqliteExecutor, SqliteRow};
 use sqlx::{Arguments, Row};
 use uuid::Uuid;
 
-use crate::domain::address::Address;
 use crate::domain::error::{Error, Result};
-use crate::domain::event::Log;
+use crate::infra::store::columns::Columns;
 
 /// What every failure of the database itself is for a caller: nothing was applied, try again.
 #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
@@ -23,19 +22,6 @@ pub(super) fn failed(error: sqlx::Error) -> Error {
         }
         _ => Error::unavailable("store_unavailable", error.to_string()),
     }
-}
-
-/// The number a log has in columns.
-pub(super) fn log_number(log: Log) -> i64 {
-    match log {
-        Log::DomainEvents => 0,
-        Log::SessionCommands => 1,
-    }
-}
-
-/// A limit as SQL takes it.
-pub(super) fn limit(rows: usize) -> i64 {
-    i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
 /// The parameters of one statement, in order.
@@ -113,49 +99,6 @@ pub(super) async fn row<'c>(
     Ok(rows(conn, sql, cells).await?.into_iter().next())
 }
 
-/// Reads columns by place.
-pub(super) trait Columns {
-    fn opt_int(&self, column: usize) -> Result<Option<i64>>;
-    fn opt_str(&self, column: usize) -> Result<Option<&str>>;
-    fn opt_blob(&self, column: usize) -> Result<Option<&[u8]>>;
-
-    fn int(&self, column: usize) -> Result<i64> {
-        self.opt_int(column)?.ok_or_else(missing)
-    }
-
-    fn text(&self, column: usize) -> Result<&str> {
-        self.opt_str(column)?.ok_or_else(missing)
-    }
-
-    fn opt_text(&self, column: usize) -> Result<Option<String>> {
-        Ok(self.opt_str(column)?.map(str::to_owned))
-    }
-
-    fn blob(&self, column: usize) -> Result<&[u8]> {
-        self.opt_blob(column)?.ok_or_else(missing)
-    }
-
-    fn id(&self, column: usize) -> Result<Uuid> {
-        Uuid::from_slice(self.blob(column)?).map_err(Error::bug)
-    }
-
-    fn opt_id(&self, column: usize) -> Result<Option<Uuid>> {
-        self.opt_blob(column)?.map(Uuid::from_slice).transpose().map_err(Error::bug)
-    }
-
-    fn opt_address(&self, column: usize) -> Result<Option<Address>> {
-        self.opt_str(column)?.map(str::parse).transpose().map_err(Error::bug)
-    }
-
-    fn parsed<T: std::str::FromStr<Err = Error>>(&self, column: usize) -> Result<T> {
-        self.text(column)?.parse().map_err(Error::bug)
-    }
-}
-
-fn missing() -> Error {
-    Error::bug("a column that is never null is null")
-}
-
 impl Columns for SqliteRow {
     fn opt_int(&self, column: usize) -> Result<Option<i64>> {
         self.try_get(column).map_err(failed)
@@ -168,9 +111,4 @@ impl Columns for SqliteRow {
     fn opt_blob(&self, column: usize) -> Result<Option<&[u8]>> {
         self.try_get(column).map_err(failed)
     }
-}
-
-/// Whole numbers that columns hold as `integer` and the domain as something narrower.
-pub(super) fn narrow<T: TryFrom<i64>>(value: i64) -> Result<T> {
-    T::try_from(value).map_err(|_out_of_range| Error::bug("a stored number is out of range"))
 }

@@ -7,8 +7,8 @@ use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 use rusqlite::{CachedStatement, Connection};
 use uuid::Uuid;
 
-use super::sql::Columns;
 use crate::domain::error::{Error, Result};
+use crate::infra::store::columns::Columns;
 
 /// What every failure of the database itself is for a caller: nothing was applied, try again.
 #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]

@@ -7,12 +7,14 @@ use rusqlite::Connection;
 
 use super::Tx;
 use crate::domain::error::{Error, Result};
-use crate::domain::ids::{DeadLetterId, Fence};
+use crate::domain::ids::DeadLetterId;
 use crate::domain::time::now;
 use crate::domain::write::{DeliveryFailed, Handled, Outcome, Redrive};
-use crate::infra::store::sqlite::read::events::{AT_POSITION, event};
-use crate::infra::store::sqlite::sql::{Columns, log_number};
+use crate::infra::store::batch::consumers::Change;
+use crate::infra::store::columns::{Columns, log_number};
+use crate::infra::store::sqlite::read::events::AT_POSITION;
 use crate::infra::store::sqlite::statement::{Row, each, execute, row};
+use crate::infra::store::views;
 
 const INBOX: &str = "insert into inbox (shard, log, group_name, position, event_id) values (?, ?, ?, ?, ?) \
     on conflict do nothing";
@@ -38,34 +40,16 @@ const REDRIVE: &str = "update dead_letters set state = 'redriving', updated_at =
 const RESOLVE: &str = "update dead_letters set state = 'resolved', updated_at = ? where id = ? and shard = ? \
     and state = 'redriving'";
 
-/// One change of a group's standing.
-pub(super) enum Change<'w> {
-    Handled(&'w Handled),
-    Failed(&'w DeliveryFailed),
-    Bury(&'w DeliveryFailed),
-    Redrive(&'w Redrive),
-    Redriven(Fence, DeadLetterId),
-}
-
 /// Applies changes in the order they came.
 pub(super) fn consumers(tx: &mut Tx<'_>, items: &[(usize, Change<'_>)]) -> Result<()> {
     for (place, change) in items {
-        let answer = match allowed(tx, change) {
+        let answer = match change.allowed(&tx.batch) {
             Ok(()) => carry_out(tx, change)?,
             Err(refusal) => Err(refusal),
         };
-        tx.answer(*place, answer);
+        tx.batch.answer(*place, answer);
     }
     Ok(())
-}
-
-fn allowed(tx: &Tx<'_>, change: &Change<'_>) -> Result<()> {
-    match change {
-        Change::Handled(handled) => tx.leases.check(handled.fence),
-        Change::Failed(failed) | Change::Bury(failed) => tx.leases.check(failed.fence),
-        Change::Redriven(fence, _) => tx.leases.check(*fence),
-        Change::Redrive(_) => Ok(()),
-    }
 }
 
 /// The inner result is the write's; the outer `Err` is the database's.
@@ -134,7 +118,7 @@ fn bury(conn: &Connection, failed: &DeliveryFailed) -> Result<Result<Outcome>> {
     let found = row(conn, AT_POSITION, |cells| {
         cells.int(shard).int(log).int(failed.position.0);
     })?;
-    let envelope = found.as_ref().map(event).transpose()?;
+    let envelope = found.as_ref().map(views::event).transpose()?;
     let Some(envelope) = envelope.filter(|envelope| envelope.event_id == failed.event) else {
         return Ok(Err(Error::not_found("event_not_found", "there is no such event at this position")));
     };
@@ -169,7 +153,7 @@ fn settle(conn: &Connection, failed: &DeliveryFailed) -> Result<()> {
 }
 
 fn redrive(tx: &mut Tx<'_>, wanted: &Redrive) -> Result<Result<Outcome>> {
-    if let Some(earlier) = tx.stored.replay(wanted.tenant, wanted.idempotency.as_ref()) {
+    if let Some(earlier) = tx.batch.stored.replay(wanted.tenant, wanted.idempotency.as_ref()) {
         return Ok(earlier);
     }
     let found: Option<Row> = row(tx.conn, LETTER, |cells| {
@@ -184,5 +168,5 @@ fn redrive(tx: &mut Tx<'_>, wanted: &Redrive) -> Result<Result<Outcome>> {
     execute(tx.conn, REDRIVE, |cells| {
         cells.int(wanted.at.0).id(wanted.id.0);
     })?;
-    Ok(Ok(tx.stored.keep(wanted.tenant, wanted.idempotency.as_ref(), &wanted.response, wanted.at)))
+    Ok(Ok(tx.batch.stored.keep(wanted.tenant, wanted.idempotency.as_ref(), &wanted.response, wanted.at)))
 }

@@ -2,16 +2,16 @@
 //!
 //! Promises: an epoch is won once; a stale one is `Fenced` and changes nothing; positions are gapless.
 
-use std::collections::HashMap;
-
 use rusqlite::Connection;
 
-use super::{Item, Tx};
+use super::Tx;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Log};
 use crate::domain::ids::{Epoch, Fence, Position, Shard};
 use crate::domain::write::{Outcome, TakeLease};
-use crate::infra::store::sqlite::sql::{Columns, limit, log_number, narrow};
+use crate::infra::store::batch::Item;
+use crate::infra::store::batch::leases::Lease;
+use crate::infra::store::columns::{Columns, limit, log_number, narrow};
 use crate::infra::store::sqlite::statement::{execute, fetch, row};
 
 const LOAD: &str = "select shard, epoch from leases where node is not null and shard = ?";
@@ -30,26 +30,15 @@ pub(super) const NUMBER: &str = "update events set position = v.position from ( 
 const ADVANCE: &str =
     "update relays set head = head + ? where shard = ? and log = ? and epoch = ? returning head";
 
-/// The epochs in force for the shards of a batch.
-#[derive(Default)]
-pub(super) struct Leases(HashMap<Shard, Epoch>);
-
-impl Leases {
-    pub(super) fn load(conn: &Connection, shards: &[Shard]) -> Result<Self> {
-        let mut leases = HashMap::new();
-        let rows = fetch(conn, LOAD, shards, |shard, cells| {
-            cells.int(i64::from(shard.0));
-        });
-        for row in rows? {
-            leases.insert(Shard(narrow(row.int(0)?)?), Epoch(row.int(1)?));
-        }
-        Ok(Self(leases))
+/// Reads the epochs in force.
+pub(super) fn load(tx: &mut Tx<'_>, shards: &[Shard]) -> Result<()> {
+    let rows = fetch(tx.conn, LOAD, shards, |shard, cells| {
+        cells.int(i64::from(shard.0));
+    });
+    for row in rows? {
+        tx.batch.leases.hold(Shard(narrow(row.int(0)?)?), Epoch(row.int(1)?));
     }
-
-    /// Refuses a writer that lost the shard.
-    pub(super) fn check(&self, fence: Fence) -> Result<()> {
-        if self.0.get(&fence.shard) == Some(&fence.epoch) { Ok(()) } else { Err(Error::fenced()) }
-    }
+    Ok(())
 }
 
 /// Takes or keeps shards.
@@ -57,9 +46,9 @@ pub(super) fn take(tx: &mut Tx<'_>, items: &[Item<'_, TakeLease>]) -> Result<()>
     for &(place, wanted) in items {
         let epoch = take_one(tx.conn, wanted)?;
         if let Some(epoch) = epoch {
-            tx.leases.0.insert(wanted.shard, epoch);
+            tx.batch.leases.hold(wanted.shard, epoch);
         }
-        tx.answer(place, Ok(Outcome::Lease(epoch)));
+        tx.batch.answer(place, Ok(Outcome::Lease(epoch)));
     }
     Ok(())
 }
@@ -69,19 +58,11 @@ fn take_one(conn: &Connection, wanted: &TakeLease) -> Result<Option<Epoch>> {
     let found = row(conn, ONE, |cells| {
         cells.int(shard);
     })?;
-    let (node, epoch, expires) = match &found {
-        Some(row) => (row.opt_text(0)?, row.int(1)?, row.int(2)?),
-        None => (None, 0, 0),
+    let lease = match &found {
+        Some(row) => Lease { node: row.opt_str(0)?, epoch: row.int(1)?, expires_at: row.int(2)? },
+        None => Lease::default(),
     };
-    let mine = node.as_deref() == Some(wanted.node.as_str());
-    let won = match wanted.held {
-        // An owner that was late but not replaced goes on.
-        Some(held) if mine && held.0 == epoch => epoch,
-        Some(_lost) => return Ok(None),
-        // The same process asking anew has restarted its owner: the earlier one must be fenced.
-        None if node.is_none() || mine || expires <= wanted.at.0 => epoch + 1,
-        None => return Ok(None),
-    };
+    let Some(won) = lease.won_by(wanted) else { return Ok(None) };
     execute(conn, WIN, |cells| {
         let expires = wanted.at.after(wanted.ttl);
         cells.int(shard).text(&wanted.node).text(&wanted.address).int(won).int(expires.0);
@@ -97,17 +78,17 @@ fn take_one(conn: &Connection, wanted: &TakeLease) -> Result<Option<Epoch>> {
 /// Gives shards back.
 pub(super) fn release(tx: &mut Tx<'_>, items: &[(usize, Fence)]) -> Result<()> {
     for &(place, fence) in items {
-        let answer = match tx.leases.check(fence) {
+        let answer = match tx.batch.leases.check(fence) {
             Ok(()) => {
                 execute(tx.conn, RELEASE, |cells| {
                     cells.int(i64::from(fence.shard.0)).int(fence.epoch.0);
                 })?;
-                tx.leases.0.remove(&fence.shard);
+                tx.batch.leases.release(fence.shard);
                 Ok(Outcome::Done)
             }
             Err(refusal) => Err(refusal),
         };
-        tx.answer(place, answer);
+        tx.batch.answer(place, answer);
     }
     Ok(())
 }
@@ -115,11 +96,11 @@ pub(super) fn release(tx: &mut Tx<'_>, items: &[(usize, Fence)]) -> Result<()> {
 /// Numbers what has no position yet, oldest first: what is stored by an update, what this batch adds as it is inserted.
 pub(super) fn stamp(tx: &mut Tx<'_>, items: &[(usize, Fence, usize)]) -> Result<()> {
     for &(place, fence, most) in items {
-        let answer = match tx.leases.check(fence) {
+        let answer = match tx.batch.leases.check(fence) {
             Ok(()) => Ok(stamp_one(tx, fence, most)?),
             Err(refusal) => Err(refusal),
         };
-        tx.answer(place, answer);
+        tx.batch.answer(place, answer);
     }
     Ok(())
 }
@@ -133,7 +114,7 @@ fn stamp_one(tx: &mut Tx<'_>, fence: Fence, most: usize) -> Result<Outcome> {
         let stored = execute(tx.conn, NUMBER, |cells| {
             cells.int(shard).int(log_number(log)).int(limit(most));
         })?;
-        let fresh = tx.outbox.unnumbered(fence.shard, log).min(most - stored);
+        let fresh = tx.batch.outbox.unnumbered(fence.shard, log).min(most - stored);
         let advanced = row(tx.conn, ADVANCE, |cells| {
             cells.int(limit(stored + fresh)).int(shard);
             cells.int(log_number(log)).int(fence.epoch.0);
@@ -141,7 +122,7 @@ fn stamp_one(tx: &mut Tx<'_>, fence: Fence, most: usize) -> Result<Outcome> {
         // The lease was checked above, in this transaction: its relay rows carry the same epoch.
         let advanced = advanced.ok_or_else(|| Error::bug("a leased shard without its relay"))?;
         *head = Position(advanced.int(0)?);
-        *rows = tx.outbox.number((fence.shard, log), Position(head.0 - limit(fresh)), fresh);
+        *rows = tx.batch.outbox.number((fence.shard, log), Position(head.0 - limit(fresh)), fresh);
         stamped += stored + fresh;
     }
     Ok(Outcome::Stamped { stamped, heads, added })

@@ -8,7 +8,8 @@ use crate::domain::error::{Error, Result};
 use crate::domain::time::Timestamp;
 use crate::domain::write::Outcome;
 use crate::infra::store::FORGOTTEN_AFTER;
-use crate::infra::store::sqlite::sql::Columns;
+use crate::infra::store::batch::nodes::Word;
+use crate::infra::store::columns::Columns;
 use crate::infra::store::sqlite::statement::{execute, row};
 
 const BEAT: &str = "insert into nodes (node, address, roles, version, started_at, seen_at) values (?, ?, ?, ?, ?, ?) \
@@ -17,13 +18,6 @@ const FORGET: &str = "delete from nodes where seen_at < ?";
 const SETTLE: &str = "insert into facts (name, value) values (?, ?) on conflict do nothing";
 const FACT: &str = "select value from facts where name = ?";
 const LEAVE: &str = "delete from nodes where node = ?";
-
-/// What a node says of itself.
-pub(super) enum Word<'w> {
-    Here(&'w NodeView),
-    Gone(&'w str),
-    Settle(&'w str, &'w str),
-}
 
 /// Notes who is there and who is not.
 pub(super) fn words(tx: &mut Tx<'_>, words: &[(usize, Word<'_>)]) -> Result<()> {
@@ -38,7 +32,7 @@ pub(super) fn words(tx: &mut Tx<'_>, words: &[(usize, Word<'_>)]) -> Result<()> 
             }
             Word::Settle(name, value) => settle(tx.conn, name, value)?,
         };
-        tx.answer(*place, Ok(answer));
+        tx.batch.answer(*place, Ok(answer));
     }
     Ok(())
 }

@@ -2,14 +2,14 @@
 
 use rusqlite::Connection;
 
-use super::{Item, Tx};
-use crate::domain::content::Content;
+use super::Tx;
 use crate::domain::error::Result;
-use crate::domain::ids::{CommandId, Fence, MessageId, SessionId, WaId};
-use crate::domain::time::Timestamp;
-use crate::domain::write::{Finish, NewMessage, Outcome, Take, Taken};
-use crate::infra::store::sqlite::sql::{Columns, limit};
-use crate::infra::store::sqlite::statement::{Row, each, execute, fetch, rows};
+use crate::domain::ids::{Fence, SessionId};
+use crate::domain::write::{Finish, Outcome, Take, Taken};
+use crate::infra::store::batch::Item;
+use crate::infra::store::columns::{Columns, limit};
+use crate::infra::store::sqlite::statement::{each, execute, fetch, rows};
+use crate::infra::store::views;
 
 // The first condition on `state` is the index's own, word for word: SQLite sees by it that the index applies.
 macro_rules! queued {
@@ -38,11 +38,11 @@ pub(super) const REQUEUE: &str = "update commands set state = 'queued' \
 /// Gives queued commands to their sessions.
 pub(super) fn take(tx: &mut Tx<'_>, items: &[Item<'_, Take>]) -> Result<()> {
     for &(place, take) in items {
-        let answer = match tx.owned(take.fence, take.session) {
+        let answer = match tx.batch.owned(take.fence, take.session) {
             Ok(()) => Ok(Outcome::Taken(take_some(tx.conn, take)?)),
             Err(refusal) => Err(refusal),
         };
-        tx.answer(place, answer);
+        tx.batch.answer(place, answer);
     }
     Ok(())
 }
@@ -52,7 +52,7 @@ fn take_some(conn: &Connection, take: &Take) -> Result<Vec<Taken>> {
     let found = rows(conn, sql, |cells| {
         cells.id(take.session.0).int(limit(take.limit));
     })?;
-    let mine = found.iter().map(taken).collect::<Result<Vec<_>>>()?;
+    let mine = found.iter().map(views::taken).collect::<Result<Vec<_>>>()?;
     each(conn, MARK_TAKEN, &mine, |taken, cells| {
         cells.id(taken.command.0).int(take.at.0);
     })?;
@@ -63,24 +63,10 @@ fn take_some(conn: &Connection, take: &Take) -> Result<Vec<Taken>> {
     Ok(mine)
 }
 
-fn taken(row: &Row) -> Result<Taken> {
-    let message = match row.opt_id(3)? {
-        Some(id) => Some(NewMessage {
-            id: MessageId(id),
-            wa_id: WaId(row.text(4)?.to_owned()),
-            to: row.parsed(5)?,
-            content: Content::stored(row.text(6)?),
-            deadline: Timestamp(row.opt_int(7)?.unwrap_or(i64::MAX)),
-        }),
-        None => None,
-    };
-    Ok(Taken { command: CommandId(row.id(0)?), kind: row.parsed(1)?, seq: row.int(2)?, message })
-}
-
 /// Puts back what was taken and not finished.
 pub(super) fn requeue(tx: &mut Tx<'_>, items: &[(usize, Fence, SessionId)]) -> Result<()> {
     for &(place, fence, session) in items {
-        let answer = match tx.owned(fence, session) {
+        let answer = match tx.batch.owned(fence, session) {
             Ok(()) => {
                 execute(tx.conn, REQUEUE, |cells| {
                     cells.id(session.0);
@@ -89,7 +75,7 @@ pub(super) fn requeue(tx: &mut Tx<'_>, items: &[(usize, Fence, SessionId)]) -> R
             }
             Err(refusal) => Err(refusal),
         };
-        tx.answer(place, answer);
+        tx.batch.answer(place, answer);
     }
     Ok(())
 }
@@ -98,11 +84,11 @@ pub(super) fn requeue(tx: &mut Tx<'_>, items: &[(usize, Fence, SessionId)]) -> R
 pub(super) fn finish(tx: &mut Tx<'_>, items: &[Item<'_, Finish>]) -> Result<()> {
     let mut named = Vec::new();
     for &(place, finish) in items {
-        let answer = tx.owned(finish.fence, finish.session).map(|()| Outcome::Done);
+        let answer = tx.batch.owned(finish.fence, finish.session).map(|()| Outcome::Done);
         if answer.is_ok() {
             named.extend(finish.commands.iter().map(|command| (finish.session, *command)));
         }
-        tx.answer(place, answer);
+        tx.batch.answer(place, answer);
     }
     named.sort_unstable();
     named.dedup();
@@ -111,7 +97,7 @@ pub(super) fn finish(tx: &mut Tx<'_>, items: &[Item<'_, Finish>]) -> Result<()> 
     });
     let mut done = Vec::new();
     for row in rows? {
-        tx.sessions.finished(SessionId(row.id(0)?))?;
+        tx.batch.sessions.finished(SessionId(row.id(0)?))?;
         done.push(row.id(1)?);
     }
     each(tx.conn, MARK_DONE, &done, |id, cells| {

@@ -1,10 +1,12 @@
 //! Stored credentials, as ciphertext: point lookups, hot.
 
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqlitePool;
 
 use crate::domain::error::Result;
 use crate::domain::ids::SessionId;
-use crate::infra::store::sqlite::sql::{Columns, row, rows};
+use crate::infra::store::columns::Columns;
+use crate::infra::store::sqlite::sql::{row, rows};
+use crate::infra::store::views;
 
 const CREDS: &str = "select value from session_auth_creds where session_id = ?";
 const ONE: &str = "select value, stamp from session_auth_keys where session_id = ? and kind = ? and key = ?";
@@ -51,7 +53,7 @@ pub(in crate::infra::store::sqlite) async fn many(
         cells.id(session.0).text(kind).text(&names);
     })
     .await?;
-    found.iter().map(value).collect()
+    found.iter().map(views::credential).collect()
 }
 
 /// All values of a family whose name starts with `start`.
@@ -65,9 +67,5 @@ pub(in crate::infra::store::sqlite) async fn prefix(
         cells.id(session.0).text(kind).text(start);
     })
     .await?;
-    found.iter().map(value).collect()
-}
-
-fn value(row: &SqliteRow) -> Result<(String, Vec<u8>, i64)> {
-    Ok((row.text(0)?.to_owned(), row.blob(1)?.to_vec(), row.int(2)?))
+    found.iter().map(views::credential).collect()
 }

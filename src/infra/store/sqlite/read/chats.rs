@@ -1,13 +1,13 @@
 //! Conversations, the latest first.
 
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqlitePool;
 
-use super::{cut, moment_mark, wanted};
 use crate::domain::error::Result;
 use crate::domain::ids::{SessionId, TenantId};
-use crate::domain::time::Timestamp;
 use crate::domain::view::{ChatView, Page, PageRequest};
-use crate::infra::store::sqlite::sql::{Columns, rows};
+use crate::infra::store::paging::{cut, moment_mark, wanted};
+use crate::infra::store::sqlite::sql::rows;
+use crate::infra::store::views;
 
 macro_rules! select {
     ($rest:literal) => {
@@ -42,21 +42,8 @@ pub(in crate::infra::store::sqlite) async fn list(
         }
     })
     .await?;
-    let chats = found.iter().map(view).collect::<Result<Vec<_>>>()?;
+    let chats = found.iter().map(views::chat).collect::<Result<Vec<_>>>()?;
     let page = cut(chats, page, |(id, view)| format!("{}/{id}", view.last_message_at.0));
     let items = page.items.into_iter().map(|(_, view)| view).collect();
     Ok(Page { items, next_cursor: page.next_cursor })
-}
-
-fn view(row: &SqliteRow) -> Result<(i64, ChatView)> {
-    let view = ChatView {
-        jid: row.text(1)?.to_owned(),
-        session_id: SessionId(row.id(2)?),
-        pn: row.opt_text(3)?,
-        lid: row.opt_text(4)?,
-        name: row.opt_text(5)?,
-        last_message: row.opt_text(6)?,
-        last_message_at: Timestamp(row.int(7)?),
-    };
-    Ok((row.int(0)?, view))
 }

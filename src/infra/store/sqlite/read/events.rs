@@ -1,16 +1,14 @@
 //! The logs, as far as they are numbered.
 
-use std::sync::Arc;
+use sqlx::sqlite::SqlitePool;
 
-use sqlx::sqlite::{SqlitePool, SqliteRow};
-
-use crate::domain::data::Data;
 use crate::domain::error::Result;
 use crate::domain::event::{Entry, Event, Log};
-use crate::domain::ids::{EventId, Position, SessionId, Shard, TenantId};
-use crate::domain::time::Timestamp;
+use crate::domain::ids::{Position, Shard};
 use crate::domain::view::{EventFilter, LogHead};
-use crate::infra::store::sqlite::sql::{Columns, limit, log_number, narrow, row, rows};
+use crate::infra::store::columns::{Columns, limit, log_number};
+use crate::infra::store::sqlite::sql::{row, rows};
+use crate::infra::store::views;
 
 /// How far one filtered query looks: a filter that nothing passes must not read the whole log.
 const WINDOW: usize = 5_000;
@@ -61,7 +59,7 @@ pub(in crate::infra::store::sqlite) async fn filtered(
         cells.opt_text(kinds.as_deref()).int(limit(most));
     })
     .await?;
-    let events = found.iter().map(event).collect::<Result<Vec<_>>>()?;
+    let events = found.iter().map(views::event).collect::<Result<Vec<_>>>()?;
     let full = events.len() >= most;
     let read = events.last().filter(|_| full).map_or(upto, |last| last.position);
     Ok((events, read))
@@ -78,11 +76,7 @@ pub(in crate::infra::store::sqlite) async fn after(
         cells.int(i64::from(shard.0)).int(log_number(log)).int(after.0).int(limit(most));
     })
     .await?;
-    let entry = |row: &SqliteRow| {
-        let event = event(row)?;
-        Ok(Entry { position: event.position, event: Arc::new(event) })
-    };
-    found.iter().map(entry).collect()
+    found.iter().map(views::entry).collect()
 }
 
 /// How far a log is.
@@ -95,23 +89,5 @@ pub(in crate::infra::store::sqlite) async fn head(
         cells.int(i64::from(shard.0)).int(log_number(log));
     })
     .await?;
-    let Some(found) = found else { return Ok(LogHead::default()) };
-    let head = found.int(0)?;
-    let floor = found.opt_int(2)?.map_or(head, |oldest| oldest - 1);
-    Ok(LogHead { head: Position(head), unstamped: found.int(1)?, floor: Position(floor) })
-}
-
-/// A row of `select!`.
-pub(in crate::infra::store::sqlite) fn event(row: &impl Columns) -> Result<Event> {
-    Ok(Event {
-        event_id: EventId(row.id(0)?),
-        kind: row.text(1)?.to_owned(),
-        version: narrow(row.int(2)?)?,
-        tenant_id: TenantId(row.id(3)?),
-        session_id: SessionId(row.id(4)?),
-        seq: row.int(5)?,
-        position: Position(row.int(6)?),
-        occurred_at: Timestamp(row.int(7)?),
-        data: Data::stored(row.text(8)?)?,
-    })
+    found.as_ref().map_or_else(|| Ok(LogHead::default()), views::head)
 }

@@ -1,15 +1,16 @@
 //! Where consumer groups stand, and what they gave up on.
 
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
-use super::{cut, id_mark, wanted};
-use crate::domain::error::{Error, Result};
+use crate::domain::error::Result;
 use crate::domain::event::Log;
-use crate::domain::ids::{DeadLetterId, EventId, Position, Shard, TenantId};
-use crate::domain::time::Timestamp;
-use crate::domain::view::{DeadLetterView, DeliveryState, GroupState, Page, PageRequest, Redriving};
-use crate::infra::store::sqlite::sql::{Columns, failed, limit, log_number, narrow, row, rows};
+use crate::domain::ids::{Position, Shard, TenantId};
+use crate::domain::view::{DeadLetterView, GroupState, Page, PageRequest, Redriving};
+use crate::infra::store::columns::{Columns, limit, log_number};
+use crate::infra::store::paging::{cut, id_mark, wanted};
+use crate::infra::store::sqlite::sql::{failed, row, rows};
+use crate::infra::store::views;
 
 const CURSOR: &str = "select position from cursors where shard = ? and log = ? and group_name = ?";
 const INBOX: &str = "select position from inbox where shard = ? and log = ? and group_name = ? and position > ? order by position";
@@ -43,14 +44,10 @@ pub(in crate::infra::store::sqlite) async fn state(
     })
     .await?;
     tx.rollback().await.map_err(failed)?;
-    let delivery = |row: &SqliteRow| {
-        let (attempts, next_at) = (narrow(row.int(2)?)?, Timestamp(row.int(3)?));
-        Ok(DeliveryState { position: Position(row.int(0)?), event: EventId(row.id(1)?), attempts, next_at })
-    };
     Ok(GroupState {
         cursor: Position(cursor),
         inbox: inbox.iter().map(|row| Ok(Position(row.int(0)?))).collect::<Result<_>>()?,
-        waiting: waiting.iter().map(delivery).collect::<Result<_>>()?,
+        waiting: waiting.iter().map(views::delivery).collect::<Result<_>>()?,
     })
 }
 
@@ -65,11 +62,7 @@ pub(in crate::infra::store::sqlite) async fn redriving(
         cells.int(i64::from(shard.0)).int(log_number(log)).text(group).int(limit(most));
     })
     .await?;
-    let one = |row: &SqliteRow| {
-        let event = serde_json::from_str(row.text(1)?).map_err(Error::bug)?;
-        Ok(Redriving { id: DeadLetterId(row.id(0)?), event })
-    };
-    found.iter().map(one).collect()
+    found.iter().map(views::redriving).collect()
 }
 
 /// Dead letters of a tenant, newest first.
@@ -84,17 +77,6 @@ pub(in crate::infra::store::sqlite) async fn dead_letters(
         cells.id(tenant.0).id(before).opt_text(state).int(wanted(page));
     })
     .await?;
-    let view = |row: &SqliteRow| {
-        Ok(DeadLetterView {
-            dead_letter_id: DeadLetterId(row.id(0)?),
-            group: row.text(1)?.to_owned(),
-            state: row.text(2)?.to_owned(),
-            attempts: narrow(row.int(3)?)?,
-            error: row.text(4)?.to_owned(),
-            buried_at: Timestamp(row.int(5)?),
-            event: serde_json::from_str(row.text(6)?).map_err(Error::bug)?,
-        })
-    };
-    let views = found.iter().map(view).collect::<Result<Vec<_>>>()?;
-    Ok(cut(views, page, |view| view.dead_letter_id.to_string()))
+    let letters = found.iter().map(views::dead_letter).collect::<Result<Vec<_>>>()?;
+    Ok(cut(letters, page, |view| view.dead_letter_id.to_string()))
 }

@@ -5,7 +5,8 @@ use sqlx::sqlite::SqlitePool;
 use crate::domain::error::Result;
 use crate::domain::ids::{KeyId, TenantId};
 use crate::domain::view::KeyView;
-use crate::infra::store::sqlite::sql::{Columns, row};
+use crate::infra::store::columns::Columns;
+use crate::infra::store::sqlite::sql::row;
 
 /// The key with this hash.
 pub(in crate::infra::store::sqlite) async fn key(

@@ -1,18 +1,15 @@
 //! Messages, one by one and by conversation.
 
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
-use super::{cut, moment_mark, wanted};
 use crate::domain::address::Address;
-use crate::domain::content::Content;
 use crate::domain::error::Result;
-use crate::domain::ids::{MessageId, SessionId, TenantId, WaId};
-use crate::domain::message::Direction;
-use crate::domain::time::Timestamp;
+use crate::domain::ids::{MessageId, SessionId, TenantId};
 use crate::domain::view::{MessageView, Page, PageRequest};
-use crate::infra::store::sqlite::commit::message_state;
-use crate::infra::store::sqlite::sql::{Columns, row, rows};
+use crate::infra::store::paging::{cut, moment_mark, wanted};
+use crate::infra::store::sqlite::sql::{row, rows};
+use crate::infra::store::views;
 
 macro_rules! select {
     ($rest:literal) => {
@@ -56,7 +53,7 @@ pub(in crate::infra::store::sqlite) async fn one(
         cells.id(id.0).id(tenant.0);
     })
     .await?;
-    found.as_ref().map(view).transpose()
+    found.as_ref().map(views::message).transpose()
 }
 
 /// Messages of a conversation, newest first.
@@ -76,24 +73,6 @@ pub(in crate::infra::store::sqlite) async fn list(
         }
     })
     .await?;
-    let views = found.iter().map(view).collect::<Result<Vec<_>>>()?;
+    let views = found.iter().map(views::message).collect::<Result<Vec<_>>>()?;
     Ok(cut(views, page, |view| format!("{}/{}", view.timestamp.0, view.message_id)))
-}
-
-fn view(row: &SqliteRow) -> Result<MessageView> {
-    let direction = if row.text(5)? == Direction::In.as_str() { Direction::In } else { Direction::Out };
-    Ok(MessageView {
-        message_id: MessageId(row.id(0)?),
-        wa_message_id: WaId(row.text(1)?.to_owned()),
-        session_id: SessionId(row.id(2)?),
-        chat: row.text(3)?.to_owned(),
-        sender: row.opt_text(4)?.filter(|_| direction == Direction::In),
-        direction,
-        content: Content::stored(row.text(6)?),
-        state: message_state(row.int(7)?)?,
-        code: row.opt_text(8)?,
-        failure: row.opt_text(9)?,
-        timestamp: Timestamp(row.int(10)?),
-        updated_at: Timestamp(row.int(11)?),
-    })
 }

@@ -1,13 +1,15 @@
 //! Sessions and what became of them.
 
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqlitePool;
 
-use super::{cut, id_mark, wanted};
-use crate::domain::error::{Error, Result};
+use crate::domain::error::Result;
 use crate::domain::ids::{SessionId, Shard, TenantId};
 use crate::domain::time::Timestamp;
 use crate::domain::view::{Page, PageRequest, SessionView, Transition};
-use crate::infra::store::sqlite::sql::{Columns, limit, narrow, row, rows};
+use crate::infra::store::columns::{Columns, limit};
+use crate::infra::store::paging::{cut, id_mark, wanted};
+use crate::infra::store::sqlite::sql::{row, rows};
+use crate::infra::store::views;
 
 macro_rules! select {
     ($rest:literal) => {
@@ -48,7 +50,7 @@ pub(in crate::infra::store::sqlite) async fn one(
         cells.id(id.0);
     })
     .await?;
-    found.as_ref().map(view).transpose()
+    found.as_ref().map(views::session).transpose()
 }
 
 /// Sessions of a tenant, oldest first.
@@ -62,7 +64,7 @@ pub(in crate::infra::store::sqlite) async fn list(
         cells.id(tenant.0).id(after).int(wanted(page));
     })
     .await?;
-    let views = found.iter().map(view).collect::<Result<Vec<_>>>()?;
+    let views = found.iter().map(views::session).collect::<Result<Vec<_>>>()?;
     Ok(cut(views, page, |view| view.session_id.to_string()))
 }
 
@@ -104,30 +106,5 @@ pub(in crate::infra::store::sqlite) async fn timeline(
         cells.id(session.0).id(tenant.0);
     })
     .await?;
-    let one = |row: &SqliteRow| {
-        let (from, to) = (row.parsed(0)?, row.parsed(1)?);
-        Ok(Transition { from, to, reason: row.text(2)?.to_owned(), at: Timestamp(row.int(3)?) })
-    };
-    found.iter().map(one).collect()
-}
-
-fn view(row: &SqliteRow) -> Result<SessionView> {
-    let code = row.opt_text(14)?.zip(row.opt_int(15)?.map(Timestamp));
-    Ok(SessionView {
-        session_id: SessionId(row.id(0)?),
-        tenant_id: TenantId(row.id(1)?),
-        name: row.opt_text(2)?,
-        state: row.parsed(3)?,
-        reason: row.text(4)?.to_owned(),
-        pn: row.opt_address(5)?,
-        lid: row.opt_address(6)?,
-        push_name: row.opt_text(7)?,
-        endpoint: serde_json::from_str(row.text(8)?).map_err(Error::bug)?,
-        queued: row.int(9)?,
-        created_at: Timestamp(row.int(10)?),
-        updated_at: Timestamp(row.int(11)?),
-        connected_at: row.opt_int(12)?.map(Timestamp),
-        shard: Shard(narrow(row.int(13)?)?),
-        code,
-    })
+    found.iter().map(views::transition).collect()
 }

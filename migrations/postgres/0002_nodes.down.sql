@@ -1,0 +1,2 @@
+drop table facts;
+drop table nodes;

@@ -1,0 +1,67 @@
+//! Upkeep in bounded steps: overdue messages fail, old idempotency keys go.
+
+use super::{Tx, progress};
+use crate::domain::error::Result;
+use crate::domain::ids::SessionId;
+use crate::domain::write::{Outcome, Sweep};
+use crate::infra::store::batch::Item;
+use crate::infra::store::batch::progress::{Ended, OVERDUE as LATE, fail, overdue};
+use crate::infra::store::columns::{Columns, limit};
+use crate::infra::store::postgres::sql::{Cells, execute, rows};
+
+const LOOK: &str = "select session_id from commands where shard = $1 and deadline is not null \
+    and state in ('queued', 'taken') and deadline <= $2 order by deadline limit $3";
+/// Of the sessions that are locked: one that fell due since is for the next sweep.
+const OVERDUE: &str = "select m.session_id, m.id, m.wa_id, c.jid, m.peer, m.state, k.id from commands k \
+    join session_messages m on m.id = k.message_id join session_chats c on c.id = m.chat_id \
+    where k.shard = $1 and k.deadline is not null and k.state in ('queued', 'taken') and k.deadline <= $2 \
+    and k.session_id = any($4) order by k.deadline limit $3";
+/// What another node's sweep is removing at the same moment is left to it.
+const OLD_KEYS: &str = "delete from idempotency where (tenant_id, key) in (select tenant_id, key from idempotency \
+    where created_at < $1 order by created_at limit $2 for update skip locked)";
+
+/// Finds whose messages are overdue, so that those sessions are locked with the others.
+pub(super) async fn look(
+    tx: &mut Tx<'_>,
+    items: &[Item<'_, Sweep>],
+    sessions: &mut Vec<SessionId>,
+) -> Result<()> {
+    for (_, sweep) in items {
+        let cells = Cells::new().int(i64::from(sweep.fence.shard.0)).int(sweep.at.0).int(limit(sweep.limit));
+        for row in rows(tx.conn, LOOK, cells).await? {
+            sessions.push(SessionId(row.id(0)?));
+        }
+    }
+    sessions.sort_unstable();
+    sessions.dedup();
+    Ok(())
+}
+
+/// Sweeps.
+pub(super) async fn sweep(tx: &mut Tx<'_>, items: &[Item<'_, Sweep>]) -> Result<()> {
+    for &(place, sweep) in items {
+        let answer = match tx.batch.leases.check(sweep.fence) {
+            Ok(()) => {
+                let failed = fail_overdue(tx, sweep).await?;
+                let cells = Cells::new().int(sweep.keys_before.0).int(limit(sweep.limit));
+                let removed = execute(tx.conn, OLD_KEYS, cells).await?;
+                Ok(Outcome::Swept(failed + usize::try_from(removed).unwrap_or(usize::MAX)))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        tx.batch.answer(place, answer);
+    }
+    Ok(())
+}
+
+async fn fail_overdue(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<usize> {
+    let locked = tx.batch.sessions.ids();
+    let cells = Cells::new().int(i64::from(sweep.fence.shard.0)).int(sweep.at.0).int(limit(sweep.limit));
+    let found = rows(tx.conn, OVERDUE, cells.ids(locked.into_iter().map(|id| id.0))).await?;
+    let mut messages = found.iter().map(overdue).collect::<Result<Vec<_>>>()?;
+    let mut ended = Ended::default();
+    fail(&mut tx.batch, &mut messages, (LATE.0, LATE.1, sweep.at), &mut ended)?;
+    progress::save(tx.conn, &messages).await?;
+    progress::end(tx.conn, &ended).await?;
+    Ok(messages.len())
+}

@@ -1,0 +1,107 @@
+//! Connections, kept and lent: a bounded number, each either at rest or given up.
+//!
+//! Promises: what is lent out and not given back in good order is closed, which rolls its transaction back; so a caller
+//! that goes away in the middle leaves nothing open. One that has rested is asked whether it still lives.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use super::sql::{GONE, failed};
+use crate::domain::error::{Error, Result};
+
+/// A connection at rest for longer is asked whether it lives before it is lent.
+const TRUSTED: Duration = Duration::from_secs(1);
+
+/// How long a server may take to answer a new connection, or one that rested.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How connections are made and how many there may be.
+pub(super) struct Connections {
+    options: PgConnectOptions,
+    /// The last one given back is the first one lent: the others may rest.
+    idle: Arc<Mutex<Vec<Resting>>>,
+    room: Arc<Semaphore>,
+    /// How long to wait for one to be given back.
+    patience: Duration,
+}
+
+struct Resting {
+    conn: PgConnection,
+    since: Instant,
+}
+
+/// One connection on loan.
+pub(super) struct Lent {
+    conn: PgConnection,
+    idle: Arc<Mutex<Vec<Resting>>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Connections {
+    pub(super) fn new(options: PgConnectOptions, most: usize, patience: Duration) -> Self {
+        Self { options, idle: Arc::default(), room: Arc::new(Semaphore::new(most)), patience }
+    }
+
+    /// Lends a connection that lives.
+    pub(super) async fn lend(&self) -> Result<Lent> {
+        let room = timeout(self.patience, Arc::clone(&self.room).acquire_owned()).await;
+        let room =
+            room.map_err(|_late| Error::busy("store_busy", "all connections to the store are in use"))?;
+        let room = room.map_err(|_closed| Error::unavailable(GONE, "the store is closed"))?;
+        let conn = self.living().await?;
+        Ok(Lent { conn, idle: Arc::clone(&self.idle), _room: room })
+    }
+
+    async fn living(&self) -> Result<PgConnection> {
+        loop {
+            let resting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(mut resting) = resting else { return self.connect().await };
+            if resting.since.elapsed() < TRUSTED {
+                return Ok(resting.conn);
+            }
+            if matches!(timeout(CONNECT_WITHIN, resting.conn.ping()).await, Ok(Ok(()))) {
+                return Ok(resting.conn);
+            }
+        }
+    }
+
+    /// A new connection, not counted.
+    pub(super) async fn connect(&self) -> Result<PgConnection> {
+        let late = |_elapsed| Error::unavailable(GONE, "the store's server does not answer");
+        timeout(CONNECT_WITHIN, self.options.connect()).await.map_err(late)?.map_err(failed)
+    }
+
+    /// Those at rest are not to be trusted: the server has gone away.
+    pub(super) fn forget(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Lends no more, and says goodbye on those at rest.
+    pub(super) async fn close(&self) {
+        self.room.close();
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for resting in idle {
+            let goodbye = timeout(CONNECT_WITHIN, resting.conn.close()).await;
+            if !matches!(goodbye, Ok(Ok(()))) {
+                tracing::debug!("a connection to the store was not closed in good order");
+            }
+        }
+    }
+}
+
+impl Lent {
+    pub(super) fn conn(&mut self) -> &mut PgConnection {
+        &mut self.conn
+    }
+
+    /// It is at rest: no transaction is open on it.
+    pub(super) fn give_back(self) {
+        let resting = Resting { conn: self.conn, since: Instant::now() };
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(resting);
+    }
+}

@@ -1,0 +1,50 @@
+//! The tables' history, embedded: run forward at every open, under a lock that nodes starting at once wait for.
+
+use std::borrow::Cow;
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::PgConnection;
+
+use crate::domain::error::{Error, Result};
+
+/// Number, name, up, down.
+const ALL: [(i64, &str, &str, &str); 2] = [
+    (
+        1,
+        "tables",
+        include_str!("../../../../migrations/postgres/0001_tables.up.sql"),
+        include_str!("../../../../migrations/postgres/0001_tables.down.sql"),
+    ),
+    (
+        2,
+        "nodes",
+        include_str!("../../../../migrations/postgres/0002_nodes.up.sql"),
+        include_str!("../../../../migrations/postgres/0002_nodes.down.sql"),
+    ),
+];
+
+fn migrator() -> Migrator {
+    let both = |(number, name, up, down): (i64, &'static str, &'static str, &'static str)| {
+        let step = |kind, sql: &'static str| {
+            Migration::new(number, Cow::Borrowed(name), kind, sql.into_sql_str(), false)
+        };
+        [step(MigrationType::ReversibleUp, up), step(MigrationType::ReversibleDown, down)]
+    };
+    Migrator::with_migrations(ALL.into_iter().flat_map(both).collect())
+}
+
+/// Brings the tables to the newest version.
+pub(super) async fn forward(conn: &mut PgConnection) -> Result<()> {
+    migrator().run_direct(None, conn, false).await.map_err(refused)
+}
+
+/// Takes the tables back to `version`; 0 removes them all.
+pub(super) async fn back(conn: &mut PgConnection, version: i64) -> Result<()> {
+    migrator().undo(conn, version).await.map_err(refused)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+fn refused(error: sqlx::migrate::MigrateError) -> Error {
+    Error::unavailable("store_not_migrated", error.to_string())
+}
