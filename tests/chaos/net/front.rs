@@ -68,13 +68,13 @@ impl Front {
 async fn serve(listener: TcpListener, nodes: Arc<[Node]>, mut dropped: watch::Receiver<()>) {
     let (mut tasks, next) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for place in 0..nodes.len() {
-        tasks.spawn(watch_over(nodes.clone(), place));
+        tasks.spawn_local(watch_over(nodes.clone(), place));
     }
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                tasks.spawn(carry(client, nodes.clone(), next.fetch_add(1, Ordering::Relaxed)));
+                tasks.spawn_local(carry(client, nodes.clone(), next.fetch_add(1, Ordering::Relaxed)));
             }
             Some(_ended) = tasks.join_next() => {}
             _gone = dropped.changed() => return,

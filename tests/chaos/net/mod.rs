@@ -13,6 +13,7 @@ use anyhow::Result;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::LocalSet;
 
 /// Opens a free port of loopback, to be served by the thread that [`on_a_thread`] starts.
 fn listen() -> Result<(std::net::TcpListener, SocketAddr)> {
@@ -30,7 +31,7 @@ fn on_a_thread<F: Future<Output = ()>>(
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        runtime.block_on(async {
+        LocalSet::new().block_on(&runtime, async {
             if let Ok(listener) = TcpListener::from_std(listener) {
                 serve(listener).await;
             }

@@ -99,7 +99,7 @@ async fn serve(listener: TcpListener, mut rules: watch::Receiver<Rules>, ports: 
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
                 if rules.borrow().open {
-                    connections.spawn(carry(client, rules.clone(), ports.clone()));
+                    connections.spawn_local(carry(client, rules.clone(), ports.clone()));
                 }
             }
             Some(_ended) = connections.join_next() => {}
