@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
-use recado::commands::{demo, doctor, migrate, openapi, serve};
+use recado::commands::{backup, demo, doctor, health, migrate, openapi, restore, serve};
 
 /// A message is some hundred small allocations, made on one thread and freed on another: docs/adr/0012.
 #[global_allocator]
@@ -29,7 +29,13 @@ enum Command {
     /// Bring the tables up to date and end.
     Migrate,
     /// Check configuration, data folder, tables and trust; say what is wrong.
-    Doctor,
+    Doctor(doctor::DoctorArgs),
+    /// Ask a running service whether it is ready; status 1 when it is not.
+    Health(health::HealthArgs),
+    /// Write all tables into one file, while the service runs or not.
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the tables. The service must not run.
+    Restore(restore::RestoreArgs),
     /// Print the `OpenAPI` document.
     Openapi,
 }
@@ -55,7 +61,10 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Demo(args) => demo::run(&args).await,
         Command::Sandbox(args) => recado_sandbox::run(args).await.map(|()| 0),
         Command::Migrate => migrate::run().await,
-        Command::Doctor => doctor::run().await,
+        Command::Doctor(args) => doctor::run(&args).await,
+        Command::Health(args) => health::run(&args).await,
+        Command::Backup(args) => backup::run(&args).await,
+        Command::Restore(args) => restore::run(&args).await,
         Command::Openapi => openapi::run(),
     }
 }

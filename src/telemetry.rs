@@ -15,6 +15,7 @@ use crate::domain::error::{Error, Result};
 
 use crate::domain::event::Log;
 use crate::domain::ids::{Position, Shard};
+use crate::domain::time::Timestamp;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +121,7 @@ enum MetricKind {
 }
 
 /// Every metric: kind, name, unit, help.
-const HELP: [(MetricKind, &str, Unit, &str); 19] = [
+const HELP: [(MetricKind, &str, Unit, &str); 21] = [
     (
         MetricKind::Counter,
         "http_requests_total",
@@ -170,6 +171,13 @@ const HELP: [(MetricKind, &str, Unit, &str); 19] = [
     ),
     (MetricKind::Counter, "supervisor_restarts_total", Unit::Count, "Restarts of actors, by kind"),
     (MetricKind::Gauge, "supervisor_parked", Unit::Count, "Actors whose restart budget is spent, by kind"),
+    (MetricKind::Counter, "backups_total", Unit::Count, "Backups by the clock, by outcome"),
+    (
+        MetricKind::Gauge,
+        "backup_last_success_timestamp_seconds",
+        Unit::Seconds,
+        "When this process last took a backup, since 1970; absent until it did",
+    ),
 ];
 
 /// Commits of the Ledger, with their size in writes and their length.
@@ -234,6 +242,18 @@ pub fn hub(shard: Shard, clients: usize, position: Position, tail: Position) {
 /// A client was closed because it read too slowly.
 pub fn hub_slow_client() {
     metrics::counter!("hub_slow_clients_total").increment(1);
+}
+
+/// A backup was taken.
+pub fn backup_done(at: Timestamp) {
+    metrics::counter!("backups_total", "outcome" => "done").increment(1);
+    let seconds = u32::try_from(at.0 / 1000).unwrap_or(u32::MAX);
+    metrics::gauge!("backup_last_success_timestamp_seconds").set(f64::from(seconds));
+}
+
+/// A backup failed.
+pub fn backup_failed() {
+    metrics::counter!("backups_total", "outcome" => "failed").increment(1);
 }
 
 fn gauge(name: &'static str, shard: Shard, part: &str) -> metrics::Gauge {

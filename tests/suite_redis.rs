@@ -28,7 +28,7 @@ use recado::infra::stream::hints::Hints;
 use recado::infra::stream::redis::{RedisStream, Settings};
 use recado::infra::stream::{Appended, Burial, Stream, StreamKey};
 use servers::redis::{Keeps, Redis, apart, open as opened, shared};
-use stream::{EPOCH, Fixture, KEY, NOW, SOON, START, entries, grow, positions};
+use stream::{EPOCH, Fixture, KEY, NOW, SOON, START, entries, grow, positions, same};
 use tokio::time::{Instant, timeout};
 
 async fn open(entries: usize) -> Fixture {
@@ -213,10 +213,19 @@ async fn a_password_is_used_and_told_to_nobody() {
         assert_eq!(refusal.field.as_deref(), Some("REDIS_URL"));
         assert!(!format!("{refusal:?}").contains("pa55"), "{refusal:?}");
     }
-    // Asked for after the fact, as by a server that was given one meanwhile.
-    let open = Redis::start(Keeps::Nothing);
-    let stream = opened(&open.url(), apart());
-    grow(&stream, 1).await;
+}
+
+#[tokio::test]
+async fn an_address_may_ask_for_tls_or_another_protocol() {
+    recado::commands::service::install_crypto();
+    let redis = Redis::start(Keeps::Nothing);
+    let secure = opened(&redis.url().replace("redis://", "rediss://"), apart());
+    assert_eq!(secure.tail(KEY).await.unwrap_err().kind, Kind::Unavailable);
+    let newer = opened(&format!("{}?protocol=resp3", redis.url()), apart());
+    newer.create_group(KEY, "g", START).await.unwrap();
+    let all = grow(&newer, 3).await;
+    same(&newer.read_group(KEY, "g", "c", 10, SOON).await.unwrap(), &all);
+    same(&newer.read_from(KEY, START, 10, SOON).await.unwrap().unwrap(), &all);
 }
 
 #[tokio::test]
@@ -308,6 +317,19 @@ async fn readers_that_are_gone_are_forgotten_and_live_ones_are_not() {
         redis::cmd("XINFO").arg("CONSUMERS").arg(&key).arg("g").query_async(&mut outsider).await.unwrap();
     // All have asked within ten minutes.
     assert_eq!(names.consumers.len(), 3, "{names:?}");
+    // Asked by a process with less patience: who holds nothing is gone, who holds something is not.
+    let hasty = opened(&url, Settings { forget: Duration::from_millis(20), ..settings.clone() });
+    let left: redis::streams::StreamInfoConsumersReply = loop {
+        assert!(hasty.claim(KEY, "g", "five", Duration::from_secs(60), 10).await.unwrap().is_empty());
+        let left: redis::streams::StreamInfoConsumersReply =
+            redis::cmd("XINFO").arg("CONSUMERS").arg(&key).arg("g").query_async(&mut outsider).await.unwrap();
+        if left.consumers.len() == 1 {
+            break left;
+        }
+    };
+    assert!(left.consumers[0].name.ends_with(":three"), "{left:?}");
+    let held = stream.claim(KEY, "g", "four", NOW, 10).await.unwrap();
+    assert_eq!(positions(&held), [3], "nothing went with the forgotten");
     assert!(names.consumers.iter().all(|known| known.name.starts_with(&settings.consumer)), "{names:?}");
 }
 

@@ -11,6 +11,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::{Instant, sleep};
 
 use super::relay::Relays;
+use super::supervisor::{Child, Restart, leaf};
 use super::task::{ChildTask, Panicked, send_at, spawn_child};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::Shard;
@@ -24,6 +25,7 @@ const PANICKED: Duration = Duration::from_secs(5);
 pub struct Hints;
 
 /// What it needs.
+#[derive(Clone)]
 pub struct Arguments {
     /// The way to the other nodes.
     pub hints: Arc<dyn Port>,
@@ -31,6 +33,12 @@ pub struct Arguments {
     pub relays: Relays,
     /// How many shards there are.
     pub shards: u16,
+}
+
+/// This actor as a child of the node.
+#[must_use]
+pub fn child(args: Arguments) -> Child {
+    leaf("hints", "hints", Restart::Permanent, move || (Hints, args.clone()))
 }
 
 /// What it understands; of no use to others.
@@ -116,10 +124,10 @@ async fn tell(hints: &dyn Port, relays: &Relays) -> Infallible {
     loop {
         // What is committed while one hint travels is the next.
         let shards = relays.away().await;
-        match hints.tell(&shards).await {
-            Ok(()) => trouble.over(),
-            Err(error) => trouble.pause(&error).await,
+        while let Err(error) = hints.tell(&shards).await {
+            trouble.pause(&error).await;
         }
+        trouble.over();
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod tree;
 
 pub mod archive;
+pub mod backup;
 pub mod consumer;
 pub mod directory;
 pub mod following;

@@ -1,20 +1,26 @@
-//! Upkeep by the clock: overdue messages fail, old idempotency keys go.
+//! Upkeep by the clock: overdue messages fail, old idempotency keys go, the tables' own upkeep is done.
 //!
 //! Promises: one small step at a time, so that upkeep never holds up a write.
 
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::Instant;
 
+use super::archive::Queries;
 use super::directory::Directory;
 use super::ledger::Ledgers;
 use super::task::{self, ChildTask};
 use crate::domain::error::{Error, Result};
+use crate::domain::ids::Shard;
 use crate::domain::time::now;
 use crate::domain::write::{Outcome, Sweep, Write};
 
 /// How often overdue work is looked for.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// How often the tables' own upkeep is looked after.
+const UPKEEP: Duration = Duration::from_secs(15 * 60);
 
 /// Rows of one step.
 const STEP: usize = 256;
@@ -26,6 +32,8 @@ pub struct Scheduler;
 pub struct Arguments {
     /// The way to write.
     pub ledgers: Ledgers,
+    /// The way to the tables' own upkeep.
+    pub queries: Queries,
     /// Which shards are owned here.
     pub directory: Directory,
     /// How long an idempotency key is remembered.
@@ -39,6 +47,8 @@ pub struct Step;
 pub struct State {
     args: Arguments,
     timer: Option<ChildTask>,
+    /// When the tables' own upkeep is next.
+    upkeep: Instant,
 }
 
 impl Actor for Scheduler {
@@ -47,7 +57,7 @@ impl Actor for Scheduler {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Step>, args: Arguments) -> Result<State, ActorProcessingErr> {
-        let mut state = State { args, timer: None };
+        let mut state = State { args, timer: None, upkeep: Instant::now() + UPKEEP };
         state.later(&myself, EVERY);
         Ok(state)
     }
@@ -58,10 +68,15 @@ impl Actor for Scheduler {
         _step: Step,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let more = state.sweep().await.unwrap_or_else(|error| {
+        let waits = |error| {
             tracing::warn!(%error, "upkeep waits");
             false
-        });
+        };
+        let more = state.sweep().await.unwrap_or_else(waits);
+        if Instant::now() >= state.upkeep {
+            let more = state.keep_up().await.unwrap_or_else(waits);
+            state.upkeep = Instant::now() + if more { EVERY } else { UPKEEP };
+        }
         state.later(&myself, if more { Duration::from_millis(50) } else { EVERY });
         Ok(())
     }
@@ -69,7 +84,17 @@ impl Actor for Scheduler {
 
 impl State {
     fn later(&mut self, myself: &ActorRef<Step>, delay: Duration) {
-        self.timer = Some(task::send_at(myself, tokio::time::Instant::now() + delay, || Step));
+        self.timer = Some(task::send_at(myself, Instant::now() + delay, || Step));
+    }
+
+    /// One step of the tables' own upkeep, on the node that owns the first shard; true when more may wait.
+    async fn keep_up(&self) -> Result<bool> {
+        if !self.args.directory.fences().iter().any(|fence| fence.shard == Shard::default()) {
+            return Ok(false);
+        }
+        let at = now();
+        let done = self.args.queries.ask(move |store| async move { store.upkeep(at).await }).await?;
+        Ok(done > 0)
     }
 
     /// One step per shard; true when more waits.

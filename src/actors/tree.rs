@@ -18,6 +18,7 @@
 //! ├── hints                         wake-ups from node to node
 //! ├── intake                        commands that programs outside append to session-commands
 //! ├── scheduler                     upkeep by the clock
+//! ├── backup                        backups by the clock, when there are to be any
 //! └── http                          started last, stopped first
 //! ```
 
@@ -28,13 +29,14 @@ use ractor::ActorRef;
 use tokio::task::JoinHandle;
 
 use super::archive::{self, Archive, Queries};
+use super::backup::{self, Backup};
 use super::consumer::{self, Consumer, Consumers};
 use super::directory::Directory;
 use super::handler::Handler;
-use super::hints::{self, Hints};
+use super::hints;
 use super::hub::{self, Hub, HubActor};
 use super::hubs::Hubs;
-use super::intake::{self, Intake};
+use super::intake;
 use super::leases::{self, Above, Leases, Pace};
 use super::ledger::{self, Ledger, Ledgers};
 use super::relay::{self, Relay, Relays};
@@ -101,6 +103,8 @@ pub struct Parts {
     pub max_sessions: usize,
     /// How long an idempotency key is remembered.
     pub keys_for: Duration,
+    /// Backups by the clock, if there are to be any.
+    pub backup: Option<backup::Arguments>,
 }
 
 /// A running tree.
@@ -121,8 +125,9 @@ pub async fn start(parts: Parts, last: Vec<Child>) -> Result<Tree> {
     children.push(shard_supervisor(shards.clone()));
     children.push(leases(&parts, shards));
     children.push(hints(&parts));
-    children.extend(parts.intake.clone().map(intake));
+    children.extend(parts.intake.clone().map(intake::child));
     children.push(scheduler(&parts));
+    children.extend(parts.backup.clone().map(backup));
     children.extend(last);
     let started = supervisor::spawn_root(Policy::escalate(), children).await;
     let (root, ended) = started.map_err(|error| Error::unavailable("tree_not_started", error.to_string()))?;
@@ -205,23 +210,21 @@ fn leases(parts: &Parts, above: Above) -> Child {
 }
 
 fn hints(parts: &Parts) -> Child {
-    let parts = parts.clone();
-    leaf("hints", "hints", Restart::Permanent, move || {
-        let (hints, relays, shards) = (parts.hints.clone(), parts.relays.clone(), parts.shards);
-        (Hints, hints::Arguments { hints, relays, shards })
-    })
-}
-
-fn intake(arguments: intake::Arguments) -> Child {
-    leaf("intake", "intake", Restart::Permanent, move || (Intake, arguments.clone()))
+    let (hints, relays, shards) = (parts.hints.clone(), parts.relays.clone(), parts.shards);
+    hints::child(hints::Arguments { hints, relays, shards })
 }
 
 fn scheduler(parts: &Parts) -> Child {
     let parts = parts.clone();
     leaf("scheduler", "scheduler", Restart::Permanent, move || {
         let (ledgers, directory, keys_for) = (parts.ledgers.clone(), parts.directory.clone(), parts.keys_for);
-        (Scheduler, scheduler::Arguments { ledgers, directory, keys_for })
+        let queries = parts.queries.clone();
+        (Scheduler, scheduler::Arguments { ledgers, queries, directory, keys_for })
     })
+}
+
+fn backup(arguments: backup::Arguments) -> Child {
+    leaf("backup", "backup", Restart::Permanent, move || (Backup, arguments.clone()))
 }
 
 /// The subtree of one shard. Its streams are prepared first, so that relay and consumers agree where to begin.

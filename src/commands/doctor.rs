@@ -1,17 +1,30 @@
 //! `recado doctor`: looks at everything a start needs, and says all that is wrong at once.
 
 use anyhow::Result;
+use clap::Args;
 
 use super::{engines, service};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::infra::gateway::web::trust;
+
+/// What it may be told.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print the table of all settings for docs/operations.md, and nothing else.
+    #[arg(long, hide = true)]
+    variables: bool,
+}
 
 /// Checks and reports; status 1 when something is wrong.
 ///
 /// # Errors
 /// Never for a finding: findings are printed.
 #[expect(clippy::print_stdout, reason = "its output is for whoever runs it")]
-pub async fn run() -> Result<u8> {
+pub async fn run(args: &DoctorArgs) -> Result<u8> {
+    if args.variables {
+        print!("{}", config::table());
+        return Ok(0);
+    }
     let mut wrong = false;
     let mut tell = |name: &str, found: Result<String>| match found {
         Ok(detail) => println!("ok     {name}: {detail}"),

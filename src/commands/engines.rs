@@ -1,5 +1,6 @@
 //! Which tables and streams a configuration names, and how they are opened.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::domain::retry::Schedule;
 use crate::domain::write::{Outcome, Write};
 use crate::http;
 use crate::infra::store::Store;
+use crate::infra::store::backup::{Backups, PostgresBackups, SqliteBackups};
 use crate::infra::store::postgres::{self, PostgresStore};
 use crate::infra::store::sqlite::SqliteStore;
 use crate::infra::stream::Stream;
@@ -38,14 +40,35 @@ pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
     }
 }
 
+/// The file of the embedded tables.
+pub(super) fn data_file(config: &Config) -> PathBuf {
+    config.data_dir.join("recado.db")
+}
+
+/// What a backup is taken of.
+///
+/// # Errors
+/// When the address of the tables cannot be one.
+pub(super) fn backups(config: &Config) -> Result<Arc<dyn Backups>> {
+    Ok(match &config.database {
+        Some(url) => Arc::new(PostgresBackups::at(&url.0)?),
+        None => Arc::new(SqliteBackups::of(&data_file(config))),
+    })
+}
+
 async fn tables(config: &Config) -> Result<Arc<dyn Store>> {
     if let Some(url) = &config.database {
         let connections = usize::try_from(config.database_pool)?;
-        let settings = postgres::Settings { max_connections: connections, ..postgres::Settings::default() };
+        let settings = postgres::Settings {
+            max_connections: connections,
+            keep_events: config.retention,
+            keep_messages: config.retention,
+            ..postgres::Settings::default()
+        };
         return Ok(Arc::new(PostgresStore::open(&url.0, settings).await?));
     }
     std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
-    Ok(Arc::new(SqliteStore::open(&config.data_dir.join("recado.db")).await?))
+    Ok(Arc::new(SqliteStore::open(&data_file(config)).await?))
 }
 
 /// The same, but a server that is not there is waited for. Meanwhile `socket` answers that the process lives and why it

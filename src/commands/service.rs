@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use super::engines;
 use super::first_key::FirstKey;
 use crate::actors::archive::Queries;
+use crate::actors::backup;
 use crate::actors::consumer::{self, Consumers};
 use crate::actors::directory::Directory;
 use crate::actors::hub;
@@ -41,6 +42,9 @@ const QUERIES: usize = 1024;
 /// How long an idempotency key is remembered.
 const KEYS_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// When a failed backup is tried again.
+const BACKUP_AGAIN: Duration = Duration::from_secs(10 * 60);
+
 /// The name of the only process that may own an embedded store: it may take over its own leases after a crash, since
 /// the store's lock proves that no other process runs.
 const EMBEDDED_NODE: &str = "embedded";
@@ -70,11 +74,14 @@ impl AuthWriter for Credentials {
 /// The key for credentials at rest: from the configuration, or from a 0600 file made at first start.
 ///
 /// # Errors
-/// When the key is malformed, or missing in production.
+/// When the key is malformed, or missing in production, or the folder cannot be made.
 pub fn open_vault(config: &Config) -> Result<Vault> {
     match &config.encryption_key {
         Some(key) => Ok(Vault::new(&key.0)),
-        None => Ok(Vault::load_or_create(&config.data_dir.join("encryption.key"))?),
+        None => {
+            std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
+            Ok(Vault::load_or_create(&config.data_dir.join("encryption.key"))?)
+        }
     }
 }
 
@@ -224,6 +231,7 @@ fn parts(
     let intake = intake.filter(|_| config.roles.owns());
     let intake = intake.map(|intake| intake::Arguments { intake, ledgers: ordered, terms, claim });
     let hubs = if config.roles.serves() { config.shards } else { 0 };
+    let backup = nightly(config, &directory)?;
     Ok(Parts {
         store,
         stream,
@@ -247,6 +255,7 @@ fn parts(
         pace: pace(config),
         max_sessions: usize::try_from(config.max_sessions).unwrap_or(usize::MAX),
         keys_for: KEYS_FOR,
+        backup,
         ledgers,
     })
 }
@@ -288,4 +297,12 @@ fn pace(config: &Config) -> Pace {
         tick: known.tick.min(ttl / 15),
         drain: config.stop / 3,
     }
+}
+
+/// Backups by the clock, unless they are switched off.
+fn nightly(config: &Config, directory: &Directory) -> Result<Option<backup::Arguments>> {
+    let Some(cron) = config.backup.cron.clone() else { return Ok(None) };
+    let (folder, keep) = (config.backup.folder.clone(), config.backup.keep);
+    let plan = backup::Plan { cron, folder, keep, again: BACKUP_AGAIN };
+    Ok(Some(backup::Arguments { tables: engines::backups(config)?, directory: directory.clone(), plan }))
 }

@@ -14,11 +14,12 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::domain::cluster::Roles;
+use crate::domain::cron::Cron;
 use crate::domain::retry::{Retries, Schedule};
 use crate::http::HttpConfig;
 use crate::telemetry::LogFormat;
 use read::Reader;
-pub use variables::{VARIABLES, Variable};
+pub use variables::{VARIABLES, Variable, table};
 
 /// The settings.
 #[derive(Clone, Debug)]
@@ -73,8 +74,12 @@ pub struct Config {
     pub client_version: Option<(u32, u32, u32)>,
     /// Where to write the first API key besides showing it.
     pub api_key_file: Option<PathBuf>,
+    /// How long events and messages are kept; `None`: for ever.
+    pub retention: Option<Duration>,
     /// How long readiness says no before an orderly stop begins.
     pub stop_notice: Duration,
+    /// Backups.
+    pub backup: BackupConfig,
     /// How long an orderly stop may take.
     pub stop: Duration,
 }
@@ -87,6 +92,17 @@ impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretUrl(…)")
     }
+}
+
+/// When and where backups are taken.
+#[derive(Clone, Debug)]
+pub struct BackupConfig {
+    /// Where to.
+    pub folder: PathBuf,
+    /// When; `None` for never.
+    pub cron: Option<Cron>,
+    /// How many are kept.
+    pub keep: usize,
 }
 
 /// How consumers deliver events.
@@ -167,7 +183,8 @@ impl Config {
     /// When a documented default is wrong.
     pub fn embedded(folder: &Path) -> Result<Self, Problems> {
         let config = Self::read(&|name| (name == "RECADO_LISTEN").then(|| "127.0.0.1:0".to_owned()))?;
-        Ok(Self { data_dir: folder.to_owned(), stop_notice: Duration::ZERO, ..config })
+        let backup = BackupConfig { folder: folder.join("backups"), ..config.backup.clone() };
+        Ok(Self { data_dir: folder.to_owned(), stop_notice: Duration::ZERO, backup, ..config })
     }
 
     /// Reads variables from anywhere.
@@ -199,6 +216,7 @@ impl Config {
             roles: reader.roles("RECADO_ROLES"),
             node_address: reader.address("RECADO_NODE_ADDRESS"),
             lease: reader.seconds("RECADO_LEASE_SECS", 3..=300),
+            retention: reader.days("RECADO_RETENTION_DAYS", 31..=36_500),
             stop_notice: reader.seconds("RECADO_STOP_NOTICE_SECS", 0..=60),
             data_dir: reader.text("RECADO_DATA_DIR").into(),
             mode,
@@ -230,6 +248,11 @@ impl Config {
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
             client_version: reader.version("RECADO_CLIENT_VERSION"),
+            backup: BackupConfig {
+                folder: reader.text("RECADO_BACKUP_DIR").into(),
+                cron: reader.cron("RECADO_BACKUP_CRON"),
+                keep: reader.number("RECADO_BACKUP_KEEP", 1..=10_000),
+            },
             stop: reader.seconds("RECADO_STOP_SECS", 5..=600),
         }
     }
@@ -243,6 +266,9 @@ impl Config {
         }
         if self.database.is_none() && self.shards != 1 {
             reader.problem("RECADO_SHARDS must be 1 without DATABASE_URL: the embedded engine has one shard");
+        }
+        if self.database.is_none() && self.retention.is_some() {
+            reader.problem("RECADO_RETENTION_DAYS needs DATABASE_URL: SQLite has no partitions to drop");
         }
         if self.database.is_none() && self.roles != Roles::default() {
             reader.problem("RECADO_ROLES needs DATABASE_URL: the embedded engine is one process");

@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 
 use super::{EncryptionKey, Problems, SecretUrl, VARIABLES};
 use crate::domain::cluster::Roles;
+use crate::domain::cron::Cron;
+use crate::domain::error::Error;
 use crate::telemetry::{LogFormat, log_filter};
 
 /// Reads, and remembers what is wrong.
@@ -76,6 +78,14 @@ impl<'a> Reader<'a> {
         let refuse = format!("must be a number from {low} to {high}");
         self.parsed(name, |text| text.parse().ok().filter(|value| range.contains(value)).ok_or(refuse))
             .unwrap_or(low)
+    }
+
+    /// Days, or none when 0.
+    pub(super) fn days(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {
+        if self.text(name) == "0" {
+            return None;
+        }
+        Some(Duration::from_secs(self.number(name, range) * 24 * 60 * 60))
     }
 
     /// A number whose default depends on something else.
@@ -235,6 +245,15 @@ impl<'a> Reader<'a> {
     pub(super) fn log_format(&mut self, name: &'static str) -> LogFormat {
         self.parsed(name, |text| text.parse().map_err(|_unknown| "must be text or json"))
             .unwrap_or(LogFormat::Text)
+    }
+
+    /// A pattern, or `off`.
+    pub(super) fn cron(&mut self, name: &'static str) -> Option<Cron> {
+        self.parsed(name, |text| match text {
+            "off" => Ok(None),
+            pattern => pattern.parse().map(Some).map_err(|error: Error| error.message),
+        })
+        .flatten()
     }
 
     pub(super) fn version(&mut self, name: &'static str) -> Option<(u32, u32, u32)> {

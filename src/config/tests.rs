@@ -27,9 +27,10 @@ fn all_problems_are_told_at_once_and_show_no_value() {
         ("RECADO_CLIENT_VERSION", "2.3000"),
         ("RECADO_CORS_ORIGINS", "https://a.example/path"),
         ("RECADO_SHARDS", "2"),
+        ("RECADO_BACKUP_CRON", "s3cret"),
     ])
     .unwrap_err();
-    assert_eq!(problems.len(), 9, "{problems:#?}");
+    assert_eq!(problems.len(), 10, "{problems:#?}");
     assert!(!problems.iter().any(|problem| problem.contains("s3cret")), "{problems:#?}");
 }
 
@@ -110,7 +111,7 @@ fn every_documented_variable_is_read_and_every_read_one_is_documented() {
 
 #[test]
 fn the_example_file_lists_exactly_the_documented_variables_with_their_defaults() {
-    let example = include_str!("../../.env.example");
+    let (example, _) = include_str!("../../.env.example").split_once("# --- For compose.yaml alone").unwrap();
     let listed: Vec<_> = example
         .lines()
         .filter_map(|line| line.strip_prefix('#').unwrap_or(line).split_once('='))
@@ -121,4 +122,19 @@ fn the_example_file_lists_exactly_the_documented_variables_with_their_defaults()
     for variable in VARIABLES {
         assert!(example.contains(variable.meaning), "{}", variable.name);
     }
+}
+
+#[test]
+fn backups_are_nightly_unless_they_are_switched_off() {
+    assert!(read(&[]).unwrap().backup.cron.is_some());
+    assert_eq!(read(&[("RECADO_BACKUP_CRON", "off")]).unwrap().backup.cron, None);
+    assert_eq!(read(&[("RECADO_BACKUP_DIR", "/b")]).unwrap().backup.folder, Path::new("/b"));
+}
+
+#[test]
+fn the_table_of_the_documentation_is_the_one_that_is_printed() {
+    let page = include_str!("../../docs/operations.md");
+    let (_, rest) = page.split_once("<!-- variables -->\n").unwrap();
+    let (documented, _) = rest.split_once("<!-- end of variables -->").unwrap();
+    assert!(documented == table(), "put the output of `recado doctor --variables` between the marks");
 }

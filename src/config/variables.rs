@@ -144,5 +144,37 @@ pub const VARIABLES: &[Variable] = &[
         "1",
         "For this long after being told to stop, readiness says no while requests are still served",
     ),
+    variable(
+        "RECADO_RETENTION_DAYS",
+        "0",
+        "Events and messages older than this are removed, by dropping partitions of Postgres; 0 keeps all, else at least 31",
+    ),
+    variable(
+        "RECADO_BACKUP_DIR",
+        "./backups/recado",
+        "Folder of the backups, those by the clock and those by hand",
+    ),
+    variable(
+        "RECADO_BACKUP_CRON",
+        "0 3 * * *",
+        "When a backup is taken: minute, hour, day, month, weekday, in UTC; off for never",
+    ),
+    variable("RECADO_BACKUP_KEEP", "7", "Backups that are kept in the folder; older ones are removed"),
     variable("RECADO_STOP_SECS", "30", "How long an orderly stop may take before what is left is cut"),
 ];
+
+/// Every setting as a table in Markdown, for docs/operations.md.
+#[must_use]
+pub fn table() -> String {
+    let row = |variable: &Variable| {
+        let default = match variable.default {
+            "" => String::new(),
+            default => format!("`{default}`"),
+        };
+        format!("| `{}` | {default} | {} |\n", variable.name, variable.meaning)
+    };
+    VARIABLES
+        .iter()
+        .map(row)
+        .fold("| variable | default | meaning |\n| --- | --- | --- |\n".to_owned(), |all, row| all + &row)
+}

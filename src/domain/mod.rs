@@ -6,6 +6,7 @@ pub mod address;
 pub mod cluster;
 pub mod command;
 pub mod content;
+pub mod cron;
 pub mod cursor;
 pub mod data;
 pub mod error;

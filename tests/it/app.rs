@@ -1,6 +1,7 @@
 //! One service and one sandbox per test, in this process, spoken to through HTTP only. When it is dropped, the
 //! service is stopped and its own store must hold every promise.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -80,6 +81,16 @@ impl TestApp {
         let service = Service::start(config(&self.folder), self.groups.clone()).await.unwrap();
         self.base = service.url().to_owned();
         self.service = Some(service);
+    }
+
+    /// The file of its tables.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("recado.db")
+    }
+
+    /// Stops the service in good order; the test goes on without it.
+    pub async fn stop(&mut self) {
+        assert!(self.service.take().unwrap().stop().await, "the stop was late");
     }
 
     pub fn sandbox(&self) -> &Sandbox {

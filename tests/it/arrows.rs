@@ -3,7 +3,7 @@
 //! A rule that cannot fail proves nothing, so each is first shown a planted violation, which it must catch, and an
 //! innocent neighbour, which it must spare; then all files in its scope, of which there must be some.
 
-mod source;
+pub mod source;
 
 use std::fs;
 use std::process::Command;

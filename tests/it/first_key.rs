@@ -68,3 +68,12 @@ async fn a_file_that_holds_no_key_is_named_and_left_alone() {
     assert_eq!(std::fs::read_to_string(file(folder.path())).unwrap(), "my notes");
     assert!(service.stop().await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_makes_its_data_folder() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("not/there");
+    let service = start(&folder).await;
+    assert!(service.stop().await);
+    assert!(folder.join("recado.db").exists());
+}

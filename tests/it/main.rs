@@ -10,7 +10,9 @@
 
 mod app;
 mod arrows;
+mod backup;
 mod bad_input;
+mod deployment;
 mod first_key;
 mod flow_events;
 mod flow_messages;

@@ -60,4 +60,9 @@ async fn each_has_a_copy_and_without_redis_is_still_in_the_table() {
             serde_json::from_str(&copy.get::<String>("payload").unwrap()).unwrap();
         assert_eq!(event.position.0 % 10, 0);
     }
+    rig.redis.kill();
+    let before = letters(&rig).await;
+    // A hundred events: ten of them are refused.
+    rig.send(10).await;
+    eventually("they are in the table", async || letters(&rig).await == before + 10).await;
 }

@@ -1,5 +1,7 @@
 //! Getting the next entries of a group, without a gap, whatever the stream has lost or given to somebody else.
 //!
+//! A stream that does not answer holds up nothing: what it would have given is in the table as well.
+//!
 //! Positions are gapless, so a hole shows: what the stream did not give is read from the table. Now and then the table is
 //! asked how far it is, so that a hole at the very end shows too. This is right because a shard has one owner and thus
 //! a group one consumer; whoever else took an entry no longer owns the shard.
@@ -7,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::error::{Kind, Result};
+use crate::domain::error::{Error, Kind, Result};
 use crate::domain::event::Entry;
 use crate::domain::ids::Position;
 use crate::infra::store::Store;
@@ -61,6 +63,7 @@ impl Fetch {
                 self.stream.create_group(self.key, &self.group, self.cursor).await?;
                 return Ok(Fetched { known: self.known, ..Fetched::default() });
             }
+            Err(error) if error.kind == Kind::Unavailable => return self.without_stream(error).await,
             Err(error) => return Err(error),
         };
         let claimed = self.claim.is_some() && entries.len() < self.count;
@@ -87,6 +90,16 @@ impl Fetch {
             fits
         });
         Fetched { entries, known, ..Fetched::default() }
+    }
+
+    /// What a stream that does not answer would have given, from the table; the failure when there is nothing.
+    async fn without_stream(mut self, error: Error) -> Result<Fetched> {
+        let head = self.store.head(self.key.shard, self.key.log).await?.head;
+        if head <= self.seen {
+            return Err(error);
+        }
+        self.known = head;
+        self.fill().await
     }
 
     /// What the stream did not give, from the table.

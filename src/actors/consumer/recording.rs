@@ -14,6 +14,9 @@ use crate::domain::ids::{DeadLetterId, SessionId};
 use crate::domain::write::Handled;
 use crate::telemetry;
 
+/// The most acknowledgements kept for a stream that does not answer.
+const ACKS: usize = 65_536;
+
 impl State {
     pub(super) fn record(&mut self, myself: &ActorRef<Msg>) {
         if self.recording.is_some() || self.pause.is_some() {
@@ -64,6 +67,9 @@ impl State {
             trouble = Some(error);
         }
         self.acks.extend(recorded.unacked.iter().copied());
+        // Without a stream for long: what is not acknowledged comes again, and is known to be handled then.
+        let surplus = self.acks.len().saturating_sub(ACKS);
+        self.acks.drain(..surplus);
         match trouble {
             Some(error) => self.trouble(myself, &error),
             None if !recorded.unacked.is_empty() => {

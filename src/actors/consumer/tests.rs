@@ -405,3 +405,20 @@ async fn a_redriven_letter_that_fails_again_is_buried_again_and_not_twice() {
     let letters = world.store.letters();
     assert_eq!((letters.len(), letters[0].attempts), (1, 2));
 }
+
+#[test]
+fn claims_wait_for_the_end_of_a_delivery() {
+    let sound = Settings::default();
+    assert!(sound.check().is_ok());
+    let hasty = Settings { claim: Duration::from_secs(5), ..Settings::default() };
+    let refusal = hasty.check().unwrap_err();
+    assert_eq!(
+        (refusal.code, refusal.field.as_deref()),
+        ("claim_idle_too_short", Some("EVENTS_CLAIM_IDLE_MS"))
+    );
+    let adjusted = Settings::default().claimed_after(Duration::from_secs(5));
+    assert_eq!((adjusted.claim, adjusted.deadline), (Duration::from_secs(5), Duration::from_millis(4500)));
+    assert!(adjusted.check().is_ok());
+    assert_eq!(Settings::default().claimed_after(Duration::from_secs(300)).deadline, sound.deadline);
+    assert!(Settings::default().claimed_after(Duration::from_millis(100)).check().is_err());
+}

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use self::round::Round;
 use super::ledger::Ledgers;
+use super::supervisor::{Child, Restart, leaf};
 use super::task::{ChildTask, Panicked, send_at, spawn_child};
 use crate::domain::error::{Error, Result};
 use crate::domain::retry::Schedule;
@@ -36,6 +37,12 @@ pub struct Arguments {
     pub terms: Terms,
     /// How long another process may hold an order unanswered.
     pub claim: Duration,
+}
+
+/// This actor as a child of the node.
+#[must_use]
+pub fn child(args: Arguments) -> Child {
+    leaf("intake", "intake", Restart::Permanent, move || (Intake, args.clone()))
 }
 
 /// What it understands; of no use to others.

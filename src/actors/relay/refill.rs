@@ -1,6 +1,6 @@
 //! Where a stream that is empty begins, so that a start replays what some group still needs, and no more.
 
-use crate::domain::error::Result;
+use crate::domain::error::{Kind, Result};
 use crate::domain::event::Log;
 use crate::domain::ids::{Position, Shard};
 use crate::infra::store::Store;
@@ -23,9 +23,28 @@ pub async fn refill_floor(store: &dyn Store, shard: Shard, log: Log, groups: &[&
 /// Makes a shard's streams ready for its relay and consumers: each log begins where its slowest group stands, and each
 /// group exists at its own cursor. Changes nothing that is there already.
 ///
+/// A stream that does not answer holds up no shard: its relay and consumers make it ready themselves when it comes, from the oldest row there is.
+///
 /// # Errors
-/// When the store or the stream does not answer.
+/// When the store does not answer, or the stream cannot be used.
 pub async fn prepare(
+    store: &dyn Store,
+    stream: &dyn Stream,
+    shard: Shard,
+    groups: &[(Log, &str)],
+) -> Result<()> {
+    match make_ready(store, stream, shard, groups).await {
+        Err(error) if error.kind == Kind::Unavailable => {
+            // Told apart from the store: a shard without its tables must not start.
+            store.probe().await?;
+            tracing::warn!(%shard, %error, "a shard starts before its streams are there");
+            Ok(())
+        }
+        made => made,
+    }
+}
+
+async fn make_ready(
     store: &dyn Store,
     stream: &dyn Stream,
     shard: Shard,

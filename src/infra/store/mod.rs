@@ -8,6 +8,7 @@
 //! * A stale [`Fence`](crate::domain::ids::Fence) changes nothing.
 //! * Every read of a tenant's rows takes the tenant.
 
+pub mod backup;
 mod batch;
 mod columns;
 mod paging;

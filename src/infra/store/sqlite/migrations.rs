@@ -34,6 +34,11 @@ fn migrator() -> Migrator {
     Migrator::with_migrations(ALL.into_iter().flat_map(both).collect())
 }
 
+/// The number of the last one.
+pub(in crate::infra::store) fn newest() -> i64 {
+    ALL.iter().map(|(number, ..)| *number).max().unwrap_or_default()
+}
+
 /// Brings the tables to the newest version.
 pub(super) async fn forward(conn: &mut SqliteConnection) -> Result<()> {
     migrator().run_direct(None, conn, false).await.map_err(refused)

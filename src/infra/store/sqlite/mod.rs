@@ -34,6 +34,7 @@ use crate::domain::view::{
     Redriving, SessionView, Transition,
 };
 use crate::domain::write::Write;
+pub(super) use migrations::newest;
 use sql::failed;
 use writer::Writer;
 
@@ -118,7 +119,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Takes the file for this store alone. The lock goes with the process, however it ends.
-fn lock(path: &Path) -> Result<File> {
+pub(super) fn lock(path: &Path) -> Result<File> {
     let unusable =
         |error: std::io::Error| Error::unavailable("data_folder_unusable", format!("the data file: {error}"));
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {

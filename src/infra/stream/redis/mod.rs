@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Client, Cmd, ScriptInvocation, Value};
+use redis::{Client, Cmd, IntoConnectionInfo, ProtocolVersion, ScriptInvocation, Value};
 
 use self::connection::{Ask, Connection};
 use self::entry::id;
@@ -42,9 +42,6 @@ const IDS: usize = 1000;
 /// What an entry weighs beside its event, roughly.
 const OVERHEAD: usize = 256;
 
-/// A reader that holds nothing and has not asked for so long is forgotten.
-const FORGET: Duration = Duration::from_secs(600);
-
 /// The streams of one Redis, and what else nodes use it for.
 pub struct RedisStream {
     client: Client,
@@ -61,7 +58,7 @@ impl RedisStream {
     /// `Invalid` when the address or a name cannot be used.
     pub fn open(url: &str, settings: Settings) -> Result<Self> {
         settings.check()?;
-        let client = Client::open(url).map_err(|_may_quote_the_password| {
+        let client = client(url).map_err(|_may_quote_the_password| {
             Error::invalid("REDIS_URL", "invalid_redis_url", "is not the address of a Redis")
         })?;
         let shared = Arc::new(Connection::new(client.clone(), settings.deadline));
@@ -245,9 +242,16 @@ impl RedisStream {
         count: usize,
     ) -> Result<Value> {
         let mut script = self.scripts.claim.key(stream);
-        script.arg(group).arg(reader).arg(millis(idle)).arg(count.min(IDS)).arg(millis(FORGET));
+        script.arg(group).arg(reader).arg(millis(idle)).arg(count.min(IDS)).arg(millis(self.settings.forget));
         self.script(&script).await
     }
+}
+
+/// The older protocol, whatever the address asks for: it is the one whose answers are read here.
+fn client(url: &str) -> redis::RedisResult<Client> {
+    let address = url.into_connection_info()?;
+    let settings = address.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
+    Client::open(address.set_redis_settings(settings))
 }
 
 /// A group's question for entries: new ones (`>`), or those this reader holds above an id.

@@ -30,6 +30,8 @@ pub struct Settings {
     pub bytes: usize,
     /// Entries that a stream of dead letters or refused orders keeps.
     pub refused: usize,
+    /// A reader that holds nothing and has not asked for so long is forgotten.
+    pub forget: Duration,
     /// How long one call may take, beside the wait it asks for.
     pub deadline: Duration,
     /// Connections for readers that wait: one for each consumer and hub. Beyond it they ask again and again.
@@ -48,6 +50,7 @@ impl Default for Settings {
             entries: 100_000,
             bytes: 256 << 20,
             refused: 10_000,
+            forget: Duration::from_secs(600),
             deadline: Duration::from_secs(5),
             readers: 256,
         }
