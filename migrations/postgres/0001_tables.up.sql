@@ -388,3 +388,154 @@ begin
     delete from partitions where name = part;
     return true;
 end $$;
+
+-- Messages accepted, and numbered by the stamps p_shards, in one round trip: docs/adr/0013. It knows one case only, in
+-- which every write is accepted. At whatever else (a key or command used before, a full queue, a session that is not
+-- there, a stale epoch, more rows than a stamp may number) it raises RC001 or a unique violation, has done nothing, and
+-- the batch goes the long way, where it is judged. Locks in the order of that way: leases, sessions, relays.
+create function recado_accept(
+    p_shards bigint[], p_epochs bigint[], p_most bigint[], p_now bigint,
+    p_tenant uuid[], p_session uuid[], p_limit bigint[], p_at bigint[], p_command uuid[], p_kind text[],
+    p_wake uuid[], p_wake_data text[], p_key text[], p_fingerprint bytea[], p_response text[],
+    p_message uuid[], p_wa_id text[], p_address text[], p_pn text[], p_lid text[], p_content text[], p_preview text[],
+    p_deadline bigint[], p_event uuid[], p_event_data text[], p_chat bigint[], p_shard bigint[])
+returns table (n bigint, command_seq bigint, command_position bigint, event_seq bigint, event_position bigint)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    wanted constant integer := cardinality(p_command);
+    found_rows integer;
+    valid boolean;
+    command_seqs bigint[];
+    event_seqs bigint[];
+    shards bigint[];
+    ranks bigint[];
+    chats bigint[];
+    known boolean[];
+    -- By the place of a shard in p_shards: where its logs begin for what is new, and when they are stamped.
+    event_bases bigint[] := '{}';
+    command_bases bigint[] := '{}';
+    stamps bigint[] := '{}';
+    event_head bigint;
+    command_head bigint;
+    event_stamp bigint;
+    command_stamp bigint;
+    stamp bigint;
+    fresh bigint;
+begin
+    if cardinality(p_shards) > 0 then
+        select count(*) into found_rows from
+            (select l.shard, l.epoch from leases l where l.shard = any(p_shards) and l.node is not null
+             order by l.shard for key share) l
+            join unnest(p_shards, p_epochs) v(shard, epoch) on v.shard = l.shard and v.epoch = l.epoch;
+        if found_rows <> cardinality(p_shards) then
+            raise exception 'a stale stamp' using errcode = 'RC001';
+        end if;
+    end if;
+
+    perform from sessions s where s.id = any(p_session) order by s.id for update;
+    select count(*), bool_and(s.queued + v.rank <= v.most and s.shard = v.shard),
+        array_agg(s.next_command_seq + v.rank - 1 order by v.n), array_agg(s.next_event_seq + v.rank - 1 order by v.n),
+        array_agg(s.shard::bigint order by v.n)
+        into found_rows, valid, command_seqs, event_seqs, shards
+        from (select u.*, row_number() over (partition by u.session order by u.n) as rank
+              from unnest(p_session, p_tenant, p_limit, p_shard) with ordinality u(session, tenant, most, shard, n)) v
+        join sessions s on s.id = v.session and s.tenant_id = v.tenant and s.deleted_at is null;
+    if found_rows <> wanted or not valid then
+        raise exception 'not all can be accepted' using errcode = 'RC001';
+    end if;
+
+    select array_agg(coalesce(v.chat_id, v.first_id) order by v.n), array_agg(v.chat_id is not null order by v.n)
+        into chats, known
+        from (select u.n, a.chat_id, first_value(u.chat) over (partition by u.session, u.address order by u.n) as first_id
+              from unnest(p_session, p_address, p_chat) with ordinality u(session, address, chat, n)
+              left join session_chat_aliases a on a.session_id = u.session and a.address = u.address) v;
+    insert into session_chats as c (id, tenant_id, session_id, jid, pn, lid, last_message, last_message_at)
+        select distinct on (u.chat) u.chat, u.tenant, u.session, u.address, u.pn, u.lid, u.preview, u.at
+        from unnest(chats, p_tenant, p_session, p_address, p_pn, p_lid, p_preview, p_at)
+            with ordinality u(chat, tenant, session, address, pn, lid, preview, at, n)
+        order by u.chat, u.at desc, u.n desc
+        on conflict (id) do update set last_message = excluded.last_message, last_message_at = excluded.last_message_at
+        where c.last_message is null or excluded.last_message_at >= c.last_message_at;
+    if not (true = all(known)) then
+        insert into session_chat_aliases (session_id, address, chat_id, tenant_id)
+            select u.session, u.address, u.chat, u.tenant
+            from unnest(p_session, p_address, chats, p_tenant, known) u(session, address, chat, tenant, known)
+            where not u.known on conflict do nothing;
+    end if;
+
+    insert into commands (id, tenant_id, session_id, shard, seq, kind, state, message_id, deadline, created_at, updated_at)
+        select u.command, u.tenant, u.session, u.shard, u.seq, u.kind, 'queued', u.message, u.deadline, u.at, u.at
+        from unnest(p_command, p_tenant, p_session, shards, command_seqs, p_kind, p_message, p_deadline, p_at)
+            u(command, tenant, session, shard, seq, kind, message, deadline, at);
+    insert into session_messages (id, tenant_id, session_id, chat_id, direction, author, peer, wa_id, content, state,
+        command_id, deadline, timestamp, updated_at)
+        select u.message, u.tenant, u.session, u.chat, 'out', '', u.address, u.wa_id, u.content, 0, u.command,
+            u.deadline, u.at, u.at
+        from unnest(p_message, p_tenant, p_session, chats, p_address, p_wa_id, p_content, p_command, p_deadline, p_at)
+            u(message, tenant, session, chat, address, wa_id, content, command, deadline, at);
+    if cardinality(p_key) > 0 then
+        insert into idempotency (tenant_id, key, fingerprint, response, created_at)
+            select u.tenant, u.key, u.fingerprint, u.response, u.at
+            from unnest(p_tenant, p_key, p_fingerprint, p_response, p_at) u(tenant, key, fingerprint, response, at)
+            where u.key is not null order by u.tenant, u.key;
+    end if;
+    update sessions s set next_command_seq = s.next_command_seq + v.more, next_event_seq = s.next_event_seq + v.more,
+        queued = s.queued + v.more
+        from (select u.session, count(*) as more from unnest(p_session) u(session) group by u.session) v
+        where s.id = v.session;
+
+    for i in 1 .. cardinality(p_shards) loop
+        select r.head, r.stamped_at into event_head, event_stamp from relays r
+            where r.shard = p_shards[i] and r.log = 0 and r.epoch = p_epochs[i] for update;
+        select r.head, r.stamped_at into command_head, command_stamp from relays r
+            where r.shard = p_shards[i] and r.log = 1 and r.epoch = p_epochs[i] for update;
+        stamp := greatest(event_stamp, command_stamp, p_now);
+        if stamp is null then
+            raise exception 'a leased shard without its relay' using errcode = 'RC001';
+        end if;
+        fresh := cardinality(array_positions(shards, p_shards[i]));
+        if fresh > p_most[i] or exists (select from outbox o where o.shard = p_shards[i]) then
+            -- Rows of other nodes come first: the long way knows how many.
+            raise exception 'rows wait for their position' using errcode = 'RC001';
+        end if;
+        event_bases := event_bases || event_head;
+        command_bases := command_bases || command_head;
+        stamps := stamps || stamp;
+        if fresh > 0 then
+            update relays r set head = r.head + fresh, stamped_at = stamp where r.shard = p_shards[i];
+        end if;
+        n := -i;
+        command_position := command_head + fresh;
+        event_position := event_head + fresh;
+        return next;
+    end loop;
+
+    select array_agg(v.rank order by v.n) into ranks
+        from (select u.n, row_number() over (partition by u.shard order by u.n) as rank
+              from unnest(shards) with ordinality u(shard, n)) v;
+    insert into events (event_id, tenant_id, shard, log, session_id, seq, type, version, occurred_at, data, position,
+        stored_at)
+        select e.id, u.tenant, u.shard, e.log, u.session, e.seq, e.type, 1, u.at, e.data, e.base + u.rank, stamps[u.place]
+        from (select x.*, array_position(p_shards, x.shard) as place
+              from unnest(p_tenant, p_session, p_at, shards, ranks, p_wake, p_wake_data, command_seqs, p_kind, p_event,
+                  p_event_data, event_seqs) with ordinality
+                  x(tenant, session, at, shard, rank, wake, wake_data, command_seq, kind, event, event_data, event_seq, n)) u
+            cross join lateral (values
+                (u.event, 0, u.event_seq, 'message.queued', u.event_data, event_bases[u.place]),
+                (u.wake, 1, u.command_seq, u.kind, u.wake_data, command_bases[u.place])) e(id, log, seq, type, data, base)
+        where u.place is not null order by e.log, u.n;
+    insert into outbox (event_id, tenant_id, shard, log, session_id, seq, type, version, occurred_at, data)
+        select e.id, u.tenant, u.shard, e.log, u.session, e.seq, e.type, 1, u.at, e.data
+        from unnest(p_tenant, p_session, p_at, shards, p_wake, p_wake_data, command_seqs, p_kind, p_event,
+                p_event_data, event_seqs) with ordinality
+                u(tenant, session, at, shard, wake, wake_data, command_seq, kind, event, event_data, event_seq, n)
+            cross join lateral (values (u.event, 0, u.event_seq, 'message.queued', u.event_data),
+                (u.wake, 1, u.command_seq, u.kind, u.wake_data)) e(id, log, seq, type, data)
+        where array_position(p_shards, u.shard) is null order by u.n, e.log;
+
+    return query select u.n, u.command_seq, command_bases[u.place] + u.rank, u.event_seq, event_bases[u.place] + u.rank
+        from (select x.*, array_position(p_shards, x.shard) as place
+              from unnest(command_seqs, event_seqs, shards, ranks) with ordinality
+                  x(command_seq, event_seq, shard, rank, n)) u order by u.n;
+end $$;

@@ -93,6 +93,7 @@ impl Service {
     pub async fn start(config: Config, groups: Vec<Group>) -> Result<Self> {
         install_crypto();
         trust::boot_check().context("the engine's certificate check")?;
+        std::fs::create_dir_all(&config.data_dir).context("the data folder cannot be made")?;
         let socket = std::net::TcpListener::bind(config.listen).context("the port cannot be opened")?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;

@@ -1,5 +1,7 @@
 //! Leases and relays while others write.
 
+#![allow(clippy::disallowed_methods, reason = "a test has no actor that its tasks could belong to")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 mod fences;
 mod retention;
 mod server;
+mod speed;
 mod writers;
 
 use std::sync::Arc;

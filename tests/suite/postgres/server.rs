@@ -1,11 +1,11 @@
 //! Opening, closing, and servers that go away.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use recado::domain::Kind;
-use recado::infra::store::Store;
 use recado::infra::store::postgres::{PostgresStore, Settings};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::{beside, count, small, store};
 use crate::SERVER;
@@ -93,4 +93,5 @@ async fn a_server_that_was_away_is_used_again_and_nothing_answered_is_lost() {
     }
     world.store.probe().await.unwrap();
     world.check(Open::Allowed).await;
+    drop(world.give_back());
 }

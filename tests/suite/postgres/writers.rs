@@ -1,5 +1,7 @@
 //! Many writers at once, each with connections of its own.
 
+#![allow(clippy::disallowed_methods, reason = "a test has no actor that its tasks could belong to")]
+
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;

@@ -8,6 +8,7 @@ use super::chats::{Chats, Name};
 use super::outbox::NewCommand;
 use super::{Batch, Item};
 use crate::domain::address::Address;
+use crate::domain::data::Data;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::EventType;
 use crate::domain::ids::{CommandId, MessageId, SessionId, Shard, TenantId, WaId};
@@ -78,6 +79,22 @@ struct Queued<'a> {
     content_type: &'a str,
 }
 
+impl<'a> Queued<'a> {
+    fn of(message: &'a NewMessage) -> Self {
+        Self {
+            message_id: message.id,
+            wa_message_id: &message.wa_id,
+            to: &message.to,
+            content_type: message.content.kind(),
+        }
+    }
+}
+
+/// What the event of a queued message says.
+pub(crate) fn queued_data(message: &NewMessage) -> Result<Data> {
+    Data::of(&Queued::of(message))
+}
+
 /// The names of the chats that messages go to.
 pub(crate) fn names(items: &[Item<'_, Accept>]) -> Vec<Name> {
     let name = |(_, accept): &Item<'_, Accept>| {
@@ -145,12 +162,7 @@ fn put(batch: &mut Batch, accept: &Accept, chats: &mut Chats, buffers: &mut Buff
     let Some(chat) = chat else { return Err(Error::bug("a message to nobody")) };
     chats.touch(chat, at, message.content.preview());
     buffers.messages.push(row(accept, message, chat)?);
-    let data = Queued {
-        message_id: message.id,
-        wa_message_id: &message.wa_id,
-        to: &message.to,
-        content_type: message.content.kind(),
-    };
+    let data = Queued::of(message);
     batch.emit(id, EventType::MessageQueued, at, &data)
 }
 

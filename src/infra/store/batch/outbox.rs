@@ -78,6 +78,24 @@ struct Payload {
     message_id: Option<MessageId>,
 }
 
+impl CommandData {
+    fn of((tenant, session): (TenantId, SessionId), command: &NewCommand) -> Self {
+        Self {
+            command_id: command.id,
+            kind: command.kind.as_str(),
+            session_id: session,
+            tenant_id: tenant,
+            occurred_at: command.at,
+            payload: Payload { message_id: command.message },
+        }
+    }
+}
+
+/// What the row of a command on `session-commands` says.
+pub(crate) fn wake_data(owner: (TenantId, SessionId), command: &NewCommand) -> Result<Data> {
+    Data::of(&CommandData::of(owner, command))
+}
+
 /// A command as it enters the log: what it says stays in its tables.
 pub(crate) struct NewCommand {
     pub(crate) id: CommandId,
@@ -100,14 +118,7 @@ impl Batch {
 
     /// Something is to be done by a session; returns its `seq`.
     pub(crate) fn wake(&mut self, session: SessionId, command: &NewCommand) -> Result<i64> {
-        let data = CommandData {
-            command_id: command.id,
-            kind: command.kind.as_str(),
-            session_id: session,
-            tenant_id: self.sessions.live(session)?.tenant,
-            occurred_at: command.at,
-            payload: Payload { message_id: command.message },
-        };
+        let data = CommandData::of((self.sessions.live(session)?.tenant, session), command);
         self.log(session, Log::SessionCommands, (command.kind.as_str(), command.at), &data)
     }
 

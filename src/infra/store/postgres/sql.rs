@@ -13,6 +13,9 @@ use crate::infra::store::columns::Columns;
 /// The code of a failure after which the same transaction may well succeed: another one was in its way.
 pub(super) const CONTENDED: &str = "store_contended";
 
+/// The code of a refusal of `recado_accept`: it knows one case only, and this is another.
+pub(super) const UNUSUAL: &str = "store_unusual";
+
 /// The code of a failure of the connection: nothing more can be done with it.
 pub(super) const GONE: &str = "store_unavailable";
 
@@ -28,6 +31,7 @@ pub(super) fn failed(error: sqlx::Error) -> Error {
         "40P01" | "40001" | "55P03" | "23505" => {
             Error::unavailable(CONTENDED, format!("another transaction was in the way: {}", inner.message()))
         }
+        "RC001" => Error::unavailable(UNUSUAL, inner.message()),
         "23514" | "23502" | "23503" => {
             Error::bug(format!("a constraint refused a write: {}", inner.message()))
         }
@@ -126,6 +130,10 @@ impl Cells {
 
     pub(super) fn blobs<'t>(self, values: impl Iterator<Item = &'t [u8]>) -> Self {
         self.add(values.collect::<Vec<&[u8]>>())
+    }
+
+    pub(super) fn opt_blobs<'t>(self, values: impl Iterator<Item = Option<&'t [u8]>>) -> Self {
+        self.add(values.collect::<Vec<Option<&[u8]>>>())
     }
 
     fn done(self) -> Result<PgArguments> {

@@ -49,7 +49,19 @@ pub(super) async fn back(conn: &mut SqliteConnection, version: i64) -> Result<()
     migrator().undo(conn, version).await.map_err(refused)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+/// Time may mend a server that is away, but not tables that another program made.
 fn refused(error: sqlx::migrate::MigrateError) -> Error {
-    Error::unavailable("store_not_migrated", error.to_string())
+    use sqlx::migrate::MigrateError as Refusal;
+    let foreign = matches!(
+        error,
+        Refusal::VersionMissing(_)
+            | Refusal::VersionMismatch(_)
+            | Refusal::VersionTooNew(..)
+            | Refusal::Dirty(_)
+    );
+    let text = error.to_string();
+    if foreign {
+        return Error::conflict("store_of_another_version", text);
+    }
+    Error::unavailable("store_not_migrated", text)
 }

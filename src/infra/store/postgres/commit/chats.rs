@@ -44,7 +44,7 @@ pub(in crate::infra::store::postgres) struct ChatIds(Mutex<Vec<std::ops::Range<i
 
 impl ChatIds {
     /// At least this many.
-    async fn take(&self, conn: &mut PgConnection, count: usize) -> Result<Vec<i64>> {
+    pub(super) async fn take(&self, conn: &mut PgConnection, count: usize) -> Result<Vec<i64>> {
         let mut taken = self.at_hand(count);
         if taken.len() < count {
             let missing = i64::try_from(count - taken.len()).unwrap_or(BLOCK);

@@ -10,6 +10,7 @@ mod auth;
 mod chats;
 mod consumers;
 mod create;
+mod express;
 mod idempotency;
 mod inbound;
 mod leases;
@@ -31,6 +32,7 @@ use crate::infra::store::Answers;
 use crate::infra::store::batch::Batch;
 use crate::infra::store::batch::kinds::{Kinds, Mentioned};
 pub(super) use chats::ChatIds;
+pub(super) use express::express;
 
 /// The open transaction, and the batch applied in it.
 struct Tx<'c> {

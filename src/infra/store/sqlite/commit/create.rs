@@ -1,5 +1,7 @@
 //! New API keys and new sessions as rows.
 
+use std::collections::hash_map::Entry;
+
 use super::{Tx, accept};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::TenantId;
@@ -57,11 +59,11 @@ fn standing(tx: &Tx<'_>, items: &[Item<'_, CreateSession>]) -> Result<Standing> 
     let mut standing = Standing::default();
     for (_, create) in items {
         let tenant = create.tenant;
-        if !standing.live.contains_key(&tenant) {
+        if let Entry::Vacant(place) = standing.live.entry(tenant) {
             let counted = row(tx.conn, LIVE, |cells| {
                 cells.id(tenant.0);
             })?;
-            standing.live.insert(tenant, counted.map_or(Ok(0), |row| row.int(0))?);
+            place.insert(counted.map_or(Ok(0), |row| row.int(0))?);
         }
         let Some(name) = &create.name else { continue };
         let named = row(tx.conn, NAMED, |cells| {
