@@ -97,3 +97,23 @@ fn s26_the_end_of_the_redis_log_cut_off() {
 fn s28_all_nodes_killed_at_once() {
     scenario(scenarios::nodes::killed_all_at_once());
 }
+
+#[test]
+fn s29_postgres_restarted_and_away() {
+    scenario(scenarios::postgres::restarted_and_away());
+}
+
+#[test]
+fn s38_sigterm_under_load() {
+    scenario(scenarios::stops::stopped_under_load());
+}
+
+#[test]
+fn s39_a_rolling_restart_of_two_nodes() {
+    scenario(scenarios::stops::rolled());
+}
+
+#[test]
+fn s40_one_node_cut_from_redis_then_from_postgres() {
+    scenario(scenarios::cuts::one_node_cut_off());
+}

@@ -54,7 +54,7 @@ impl Size {
             clients: count("CHAOS_CLIENTS", 4).max(1),
             sends_per_second: setting("CHAOS_CLUSTER_SENDS_PER_SECOND", 20).max(1),
             inbound_per_second: setting("CHAOS_CLUSTER_INBOUND_PER_SECOND", 10).max(1),
-            faults: setting("CHAOS_FAULTS", 3).max(1),
+            faults: setting("CHAOS_FAULTS", 2).max(1),
         }
     }
 }
