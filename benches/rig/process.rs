@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -39,15 +39,26 @@ impl Process {
         words: &[String],
         variables: &[(String, String)],
     ) -> Result<Self> {
+        let binary =
+            std::env::var_os("RECADO_RIG_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_recado").into());
+        Self::start_program(folder, (name, Path::new(&binary)), addr, words, variables)
+    }
+
+    /// The same with any program.
+    pub(crate) fn start_program(
+        folder: &Path,
+        (name, program): (&str, &Path),
+        addr: SocketAddr,
+        words: &[String],
+        variables: &[(String, String)],
+    ) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let output = OpenOptions::new().create(true).append(true).open(&log)?;
         // A thousand sockets need more files than a shell's default; `exec` keeps the process id.
         let raise = r#"ulimit -n "$(ulimit -Hn)" 2>/dev/null; exec "$@""#;
-        let binary =
-            std::env::var_os("RECADO_RIG_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_recado").into());
         let child = Command::new("sh")
             .args(["-c", raise, "sh"])
-            .arg(binary)
+            .arg(program)
             .args(words)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
@@ -72,19 +83,33 @@ impl Process {
         }
     }
 
+    /// Sends it a signal by name: STOP, CONT, TERM…
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        anyhow::ensure!(!self.ended, "a process that has ended gets no signal");
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status()?;
+        anyhow::ensure!(sent.success(), "kill -{name}");
+        Ok(())
+    }
+
     /// Asks it to stop and waits for its end.
-    pub(crate) async fn stop(&mut self, within: Duration) -> Result<()> {
-        let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
-        anyhow::ensure!(asked.success(), "kill -TERM");
+    pub(crate) async fn stop(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.signal("TERM")?;
+        self.end(within).await
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(&mut self, within: Duration) -> Result<ExitStatus> {
         let until = Instant::now() + within;
-        while self.child.try_wait()?.is_none() {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                self.ended = true;
+                return Ok(status);
+            }
             if Instant::now() > until {
                 bail!("it did not stop within {within:?}{}", self.last_words());
             }
             sleep(Duration::from_millis(10)).await;
         }
-        self.ended = true;
-        Ok(())
     }
 
     /// Waits until it answers `path` with success.

@@ -55,6 +55,11 @@ impl Service {
         Ok(service)
     }
 
+    /// One that others run, reached at this address.
+    pub(crate) fn elsewhere(addr: SocketAddr, key: &str) -> Self {
+        Self { folder: PathBuf::new(), addr, variables: Vec::new(), process: None, key: key.to_owned() }
+    }
+
     /// The key is written after the first start, perhaps a moment after the service is ready.
     async fn first_key(&self, file: &std::path::Path) -> Result<String> {
         let until = Instant::now() + Duration::from_secs(10);
@@ -92,7 +97,7 @@ impl Service {
 
     pub(crate) async fn stop(&mut self, within: Duration) -> Result<()> {
         let mut process = self.process.take().context("the service is not running")?;
-        process.stop(within).await
+        process.stop(within).await.map(drop)
     }
 
     pub(crate) fn pid(&self) -> Result<u32> {
@@ -146,7 +151,7 @@ impl Sandbox {
 
     /// Stops it in order; the links are cut.
     pub(crate) async fn stop(&mut self) -> Result<()> {
-        self.process.stop(Duration::from_secs(60)).await
+        self.process.stop(Duration::from_secs(60)).await.map(drop)
     }
 
     /// Starts it on the same data and port.
@@ -157,6 +162,10 @@ impl Sandbox {
 
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
     pub(crate) fn api(&self) -> Api {

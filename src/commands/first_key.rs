@@ -38,6 +38,10 @@ impl FirstKey {
                     return Ok(None);
                 }
                 let key = http::new_key();
+                if let Some(folder) = self.0.parent() {
+                    // With Postgres and a given encryption key nothing else has needed it yet.
+                    std::fs::create_dir_all(folder).context("the data folder cannot be made")?;
+                }
                 private_file::create(&self.0, &key).context("the first API key cannot be written down")?;
                 key
             }

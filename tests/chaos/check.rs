@@ -1,9 +1,10 @@
 //! What must hold in the end, counted from the API, the WebSocket and the sandbox's own books.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use recado::domain::ids::{SessionId, Shard};
 use serde_json::Value;
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep};
@@ -20,10 +21,13 @@ const SETTLE: Duration = Duration::from_secs(300);
 /// States in which a send has ended.
 const ENDED: [&str; 5] = ["sent", "delivered", "read", "played", "failed"];
 
+/// How far a reader is in each shard.
+pub(crate) type Positions = BTreeMap<u16, i64>;
+
 /// The event log as one reader saw it.
-#[derive(Default)]
 pub(crate) struct Log {
-    pub(crate) position: i64,
+    shards: u16,
+    pub(crate) positions: Positions,
     pub(crate) events: usize,
     pub(crate) gaps: usize,
     pub(crate) duplicates: usize,
@@ -39,19 +43,42 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    fn of(shards: u16) -> Self {
+        Self {
+            shards,
+            positions: Positions::new(),
+            events: 0,
+            gaps: 0,
+            duplicates: 0,
+            disorder: 0,
+            received_twice: 0,
+            ids: HashSet::new(),
+            seqs: HashMap::new(),
+            received: HashSet::new(),
+            queued: HashMap::new(),
+        }
+    }
+
+    /// Whether it holds everything up to these.
+    fn reaches(&self, last: &Positions) -> bool {
+        last.iter().all(|(shard, last)| self.positions.get(shard).is_some_and(|here| here >= last))
+    }
+
     fn take(&mut self, event: &Value) -> Result<()> {
         let position = event["position"].as_i64().context("an event without a position")?;
+        let session = text(event, "sessionId");
+        let shard = Shard::of(SessionId(session.parse()?), self.shards);
         self.events += 1;
-        match position - self.position {
-            1 => self.position = position,
+        let last = self.positions.entry(shard.0).or_default();
+        match position - *last {
+            1 => *last = position,
             step if step > 1 => {
                 self.gaps += 1;
-                self.position = position;
+                *last = position;
             }
             _ => self.duplicates += 1,
         }
         self.duplicates += usize::from(!self.ids.insert(text(event, "eventId")));
-        let session = text(event, "sessionId");
         let seq = event["seq"].as_i64().context("an event without a seq")?;
         let last = self.seqs.insert(session.clone(), seq).unwrap_or_default();
         self.disorder += usize::from(seq != last + 1);
@@ -69,9 +96,9 @@ impl Log {
 }
 
 /// Reads the log as the API gives it.
-pub(crate) async fn log(service: &Service) -> Result<Log> {
+pub(crate) async fn log(service: &Service, shards: u16) -> Result<Log> {
     let mut api = service.api();
-    let mut log = Log::default();
+    let mut log = Log::of(shards);
     let mut after = "0".to_owned();
     loop {
         let page = api.get(&format!("/events?after={after}&limit=200")).await?;
@@ -86,11 +113,15 @@ pub(crate) async fn log(service: &Service) -> Result<Log> {
     }
 }
 
-/// Follows the log over the WebSocket, through every kill, until the position it is told in the end.
-pub(crate) async fn watch(mut feed: Feed, mut until: Receiver<Option<i64>>) -> Result<(Log, u64)> {
-    let mut log = Log::default();
+/// Follows the log over the WebSocket, through every kill, until the positions it is told in the end.
+pub(crate) async fn watch(
+    mut feed: Feed,
+    shards: u16,
+    mut until: Receiver<Option<Positions>>,
+) -> Result<(Log, u64)> {
+    let mut log = Log::of(shards);
     loop {
-        if until.borrow().is_some_and(|last| log.position >= last) {
+        if until.borrow().as_ref().is_some_and(|last| log.reaches(last)) {
             return Ok((log, feed.resumes));
         }
         tokio::select! {

@@ -78,7 +78,7 @@ pub(crate) async fn run() -> Result<Figures> {
     let feed = Feed::open(service.addr(), service.key(), Some("0"), "").await?;
     let mut watching = JoinSet::new();
     let (finish, finished) = tokio::sync::watch::channel(None);
-    watching.spawn(check::watch(feed, finished));
+    watching.spawn(check::watch(feed, 1, finished));
 
     let ledger = Arc::new(Ledger::default());
     let clients = clients(&service, &accounts, &ledger, (&size, &mut chance));
@@ -91,8 +91,8 @@ pub(crate) async fn run() -> Result<Figures> {
     say("  settling…");
     let accepted = ledger.accepted();
     check::settle(&service, &sandbox, &accounts, &accepted).await?;
-    let log = check::log(&service).await?;
-    finish.send_replace(Some(log.position));
+    let log = check::log(&service, 1).await?;
+    finish.send_replace(Some(log.positions.clone()));
     let watched = timeout(FINISH, watching.join_next()).await.context("the WebSocket did not catch up")?;
     let (watched, resumes) = watched.context("no watcher")???;
     Ok(Figures {

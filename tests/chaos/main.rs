@@ -6,19 +6,38 @@
 //! `scripts/chaos` runs the full size in release; a plain `cargo test` runs a size that fits a development build.
 //! `CHAOS_SEED` repeats a run's choices; every run prints its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::or_fun_call,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test fails by panicking, and its helpers are no tests to the linter"
+)]
+
 #[path = "../../benches/rig/mod.rs"]
 mod rig;
+#[path = "../servers/mod.rs"]
+mod servers;
 
 mod bursts;
 mod check;
+mod cluster;
 mod kills;
 mod load;
+mod net;
+mod scenarios;
+mod stage;
 mod starting;
+mod verdict;
+mod worker;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Both tests want the machine for themselves.
+/// Every test wants the machine for itself.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// No test takes longer.
@@ -40,4 +59,61 @@ fn a_service_killed_while_its_sessions_start_connects_them_all_at_the_next_start
     println!("{}", figures.line());
     println!("{}", figures.json());
     assert_eq!(figures.connected, figures.sessions, "connected after the last start: {}", figures.states);
+}
+
+fn scenario(run: impl Future<Output = anyhow::Result<verdict::Verdict>>) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let verdict = rig::alone(run, WHOLE).unwrap();
+    println!("{}", verdict.json());
+    assert_eq!(verdict.broken(), [""; 0], "promises that did not hold");
+}
+
+#[test]
+fn s22_nodes_killed_one_by_one() {
+    scenario(scenarios::nodes::killed_one_by_one());
+}
+
+#[test]
+fn s23_a_node_paused_past_its_lease() {
+    scenario(scenarios::nodes::paused_past_the_lease());
+}
+
+#[test]
+fn s24_redis_killed() {
+    scenario(scenarios::redis::killed());
+}
+
+#[test]
+fn s25_redis_flushed() {
+    scenario(scenarios::redis::flushed());
+}
+
+#[test]
+fn s26_the_end_of_the_redis_log_cut_off() {
+    scenario(scenarios::redis::cut_short());
+}
+
+#[test]
+fn s28_all_nodes_killed_at_once() {
+    scenario(scenarios::nodes::killed_all_at_once());
+}
+
+#[test]
+fn s29_postgres_restarted_and_away() {
+    scenario(scenarios::postgres::restarted_and_away());
+}
+
+#[test]
+fn s38_sigterm_under_load() {
+    scenario(scenarios::stops::stopped_under_load());
+}
+
+#[test]
+fn s39_a_rolling_restart_of_two_nodes() {
+    scenario(scenarios::stops::rolled());
+}
+
+#[test]
+fn s40_one_node_cut_from_redis_then_from_postgres() {
+    scenario(scenarios::cuts::one_node_cut_off());
 }

@@ -73,7 +73,7 @@ impl Postgres {
         let own = Own {
             binaries: binaries()
                 .expect("Postgres is not installed: no initdb in PATH or /usr/lib/postgresql"),
-            user: root().then(|| User::named(&["postgres", "nobody"]).expect("a user to run Postgres as")),
+            user: user(),
             port: free_port(),
             setup,
             running: Mutex::new(None),
@@ -227,9 +227,14 @@ impl Drop for Own {
 }
 
 /// Whether a process has ended, waited for or not.
-fn ended(pid: u32) -> bool {
+pub fn ended(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
+}
+
+/// Whom Postgres runs as: it refuses to be root.
+pub fn user() -> Option<User> {
+    root().then(|| User::named(&["postgres", "nobody"]).expect("a user to run Postgres as"))
 }
 
 fn root() -> bool {
@@ -250,7 +255,7 @@ fn reaper(folder: &Path) -> Child {
 }
 
 /// The folder of `initdb`: in PATH, or the newest of Debian's.
-fn binaries() -> Option<PathBuf> {
+pub fn binaries() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).find(|folder| folder.join("initdb").is_file());
     // A link in PATH may stand alone; the server looks for its parts beside itself.

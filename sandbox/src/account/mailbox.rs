@@ -81,6 +81,8 @@ struct Inner {
     /// The present link; 0 for none.
     link: u64,
     links: u64,
+    /// Links that came while another one was there.
+    replaced: u64,
     /// The link has asked for its queue.
     live: bool,
     /// So many after `handed` were there before the link went live.
@@ -130,6 +132,7 @@ impl Mailbox {
     /// again in front.
     pub(crate) fn attach(&self) -> u64 {
         let mut inner = lock(&self.inner);
+        inner.replaced += u64::from(inner.link != 0);
         inner.links += 1;
         inner.link = inner.links;
         inner.reset();
@@ -147,6 +150,11 @@ impl Mailbox {
             inner.link = 0;
             inner.reset();
         }
+    }
+
+    /// How often a new link took the device over from one that was still there.
+    pub(crate) fn replaced(&self) -> u64 {
+        lock(&self.inner).replaced
     }
 
     pub(crate) fn is_linked(&self) -> bool {
@@ -371,7 +379,9 @@ mod tests {
     fn a_replaced_link_gets_nothing_more_and_cannot_detach_the_new_one() {
         let mailbox = mailbox();
         let old = mailbox.attach();
+        assert_eq!(mailbox.replaced(), 0);
         let new = mailbox.attach();
+        assert_eq!(mailbox.replaced(), 1);
         assert_eq!(mailbox.take(old, 10, &mut Vec::new()), Taken::Replaced);
         mailbox.detach(old);
         assert!(mailbox.is_linked());

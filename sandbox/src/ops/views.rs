@@ -46,6 +46,8 @@ pub struct DeviceView {
     pub prekeys: usize,
     /// Messages it sent a receipt for.
     pub receipted: u64,
+    /// How often a new link took it over from one that was still there: two clients at once.
+    pub replaced: u64,
 }
 
 /// Ids of messages a device sent a receipt for.
@@ -77,6 +79,7 @@ fn view(account: &Account) -> AccountView {
         queued: device.mailbox.len(),
         prekeys: lock(&device.keys).one_time.len(),
         receipted: lock(&device.receipted).total(),
+        replaced: device.mailbox.replaced(),
     });
     AccountView {
         phone: account.phone.clone(),

@@ -1,0 +1,93 @@
+//! Nodes that die and nodes that hang.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::cluster::node::Program;
+use crate::cluster::{LEASE, Made};
+use crate::rig::figures::{round, say};
+use crate::stage::{Stage, play};
+use crate::verdict::Verdict;
+
+/// 22: one node after the other is killed at a random moment, and with it the relays and consumers of its shards.
+pub(crate) async fn killed_one_by_one() -> Result<Verdict> {
+    let made = Made { program: Program::Worker, ..Made::default() };
+    play("chaos-22", made, async |stage: &mut Stage| {
+        let mut over = Vec::new();
+        for kill in 0..stage.size.faults {
+            let victim = stage.chance.below(stage.cluster.nodes.len());
+            sleep(stage.chance.between(300, 1_500)).await;
+            stage.cluster.nodes[victim].kill();
+            let taken = taken_over(stage).await?;
+            over.push(taken.as_secs_f64());
+            say(&format!("  kill {} of node {victim}: all connected elsewhere after {:.1} s", kill + 1, over[over.len() - 1]));
+            stage.cluster.nodes[victim].launch()?;
+            stage.cluster.nodes[victim].ready().await?;
+        }
+        let slowest = over.iter().copied().fold(0.0, f64::max);
+        Ok(json!({"kills": over.len(), "takeOverSecondsMost": round(slowest)}))
+    })
+    .await
+}
+
+/// 28: the whole service dies at once, again and again, and comes back.
+pub(crate) async fn killed_all_at_once() -> Result<Verdict> {
+    play("chaos-28", Made::default(), async |stage: &mut Stage| {
+        let kills = stage.size.faults;
+        for kill in 0..kills {
+            sleep(stage.chance.between(300, 1_500)).await;
+            stage.cluster.nodes.iter_mut().for_each(|node| node.kill());
+            for node in &mut stage.cluster.nodes {
+                node.launch()?;
+            }
+            let ready = stage.cluster.ready().await?;
+            // Every second time it is killed again while its sessions are still connecting.
+            let connected = if kill % 2 == 0 { stage.all_online().await? } else { Duration::ZERO };
+            say(&format!(
+                "  kill {}: ready after {:.1} s, connected after {:.1} s more",
+                kill + 1,
+                ready.as_secs_f64(),
+                connected.as_secs_f64()
+            ));
+        }
+        Ok(json!({"kills": kills}))
+    })
+    .await
+}
+
+/// 21 and 23: the owner of shards hangs for longer than its lease lasts, another takes over, and then it goes on.
+pub(crate) async fn paused_past_the_lease() -> Result<Verdict> {
+    let made = Made { program: Program::Worker, ..Made::default() };
+    play("chaos-23", made, async |stage: &mut Stage| {
+        let pauses = stage.size.faults;
+        for pause in 0..pauses {
+            let victim = stage.chance.below(stage.cluster.nodes.len());
+            stage.cluster.nodes[victim].pause()?;
+            let before = stage.overlaps().await?;
+            sleep(Duration::from_secs(2 * LEASE) + stage.chance.between(0, 1_000)).await;
+            stage.cluster.shared(stage.cluster.nodes.len() - 1).await?;
+            stage.all_online().await?;
+            sleep(Duration::from_secs(2)).await;
+            // Its links were open all the time, since nobody told WhatsApp that it hangs: each was taken over once.
+            let taken = stage.overlaps().await? - before;
+            stage.forgiven += taken;
+            stage.cluster.nodes[victim].go_on()?;
+            stage.cluster.nodes[victim].ready().await?;
+            stage.cluster.shared(stage.cluster.nodes.len()).await?;
+            say(&format!("  pause {} of node {victim}: {taken} links taken over, and it is back", pause + 1));
+        }
+        Ok(json!({"pauses": pauses, "linksTakenOverWhilePaused": stage.forgiven}))
+    })
+    .await
+}
+
+/// Waits until the sessions of a killed node are connected again: first its links must have gone.
+async fn taken_over(stage: &Stage) -> Result<Duration> {
+    let started = Instant::now();
+    sleep(Duration::from_millis(500)).await;
+    stage.all_online().await?;
+    Ok(started.elapsed())
+}
