@@ -103,6 +103,13 @@ pub struct Arguments {
     pub pace: Pace,
 }
 
+impl Arguments {
+    fn take(&self, shard: Shard, held: Option<Epoch>, at: Timestamp) -> Write {
+        let (node, address) = (self.node.node.clone(), self.node.address.clone());
+        Write::TakeLease(TakeLease { shard, node, address, held, at, ttl: self.pace.ttl })
+    }
+}
+
 /// What it understands.
 pub enum Msg {
     /// Check what is held; renew and look around when it is time.
@@ -187,9 +194,17 @@ impl Actor for Leases {
 
     /// Everything owned here ends first, and is given back only then.
     async fn post_stop(&self, _myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
-        state.asking.clear();
         let held = std::mem::take(&mut state.held);
+        let asked: Vec<_> = std::mem::take(&mut state.asking).into_keys().collect();
         let args = &state.args;
+        join_all(asked.into_iter().filter(|shard| !held.contains_key(shard)).map(async |shard| {
+            // It may be won after we have gone. Asked once more, behind that, it is ours to give back.
+            let again = args.take(shard, None, Timestamp::default());
+            if let Ok(Outcome::Lease(Some(epoch))) = args.ledgers.write(again).await {
+                give_back(&args.ledgers, Fence { shard, epoch }).await;
+            }
+        }))
+        .await;
         join_all(held.into_iter().map(async |(shard, held)| {
             let fence = held.fence(shard);
             args.directory.leave_shard(shard);
@@ -307,14 +322,13 @@ impl State {
         if self.asking.contains_key(&shard) {
             return;
         }
-        let (node, address) = (self.args.node.node.clone(), self.args.node.address.clone());
-        let take = TakeLease { shard, node, address, held, at, ttl: self.args.pace.ttl };
+        let take = self.args.take(shard, held, at);
         let ledgers = self.args.ledgers.clone();
         let asked = Instant::now();
         if let Some(held) = self.held.get_mut(&shard) {
             held.asked = asked;
         }
-        let work = async move { lease(ledgers.write_patiently(Write::TakeLease(take)).await?) };
+        let work = async move { lease(ledgers.write_patiently(take).await?) };
         let done = move |outcome| note(Inner::Asked(shard, asked, outcome));
         self.asking.insert(shard, task::spawn_child(myself, work, done));
     }

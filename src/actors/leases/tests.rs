@@ -205,3 +205,15 @@ async fn a_shard_that_ends_by_itself_is_won_anew_under_a_new_epoch() {
     }
     a.leases.stop_and_wait(None, None).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_while_it_asks_leaves_no_lease_behind() {
+    let (store, register, _folder) = store().await;
+    for moment in 0..20 {
+        let a = node("a", &store, &register).await;
+        tokio::time::sleep(Duration::from_micros(300 * moment)).await;
+        a.leases.stop_and_wait(None, None).await.unwrap();
+        let cluster = store.cluster().await.unwrap();
+        assert!(cluster.leases.iter().all(|lease| lease.node.is_none()), "{moment}: {cluster:?}");
+    }
+}
