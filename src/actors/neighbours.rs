@@ -4,9 +4,11 @@
 //! that is asked by another answers itself or refuses: no question goes round.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 use super::directory::Directory;
 use crate::domain::address::Address;
@@ -14,6 +16,12 @@ use crate::domain::error::{Error, Kind, Result};
 use crate::domain::ids::SessionId;
 use crate::domain::time::Timestamp;
 use crate::infra::peers::Peers;
+
+/// How long a question follows a session that moves from node to node.
+const MOVING: Duration = Duration::from_secs(4);
+
+/// How long to wait before looking where it is now.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Where a node is asked for a pairing code.
 pub const PAIRING_CODE: &str = "/internal/pairing-code";
@@ -94,9 +102,17 @@ impl Neighbours {
     /// # Errors
     /// As for [`Directory::pairing_code`]; `Unavailable` when the owner does not answer.
     pub async fn pairing_code(&self, session: SessionId, phone: Address) -> Result<(String, Timestamp)> {
-        match self.directory.elsewhere(session) {
-            None => self.directory.pairing_code(session, phone).await,
-            Some(owner) => self.ask(&owner, PAIRING_CODE, &PairingQuestion { session, phone }).await,
+        let question = PairingQuestion { session, phone };
+        let until = Instant::now() + MOVING;
+        loop {
+            let answer = match self.directory.elsewhere(session) {
+                None => self.directory.pairing_code(session, question.phone.clone()).await,
+                Some(owner) => self.ask(&owner, PAIRING_CODE, &question).await,
+            };
+            match answer {
+                Err(error) if error.code == "not_owner" && Instant::now() < until => sleep(LOOK_AGAIN).await,
+                answer => return answer,
+            }
         }
     }
 

@@ -11,8 +11,8 @@ use redis::streams::{StreamInfoStreamReply, StreamRangeReply};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::tables::{Key, Line, Tables, committed};
 use super::Cluster;
+use super::tables::{Key, Line, Tables, committed};
 
 /// How long what was committed may take to be in the streams.
 const CAUGHT_UP: Duration = Duration::from_secs(120);

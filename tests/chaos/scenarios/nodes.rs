@@ -23,7 +23,11 @@ pub(crate) async fn killed_one_by_one() -> Result<Verdict> {
             stage.cluster.nodes[victim].kill();
             let taken = taken_over(stage).await?;
             over.push(taken.as_secs_f64());
-            say(&format!("  kill {} of node {victim}: all connected elsewhere after {:.1} s", kill + 1, over[over.len() - 1]));
+            say(&format!(
+                "  kill {} of node {victim}: all connected elsewhere after {:.1} s",
+                kill + 1,
+                over[over.len() - 1]
+            ));
             stage.cluster.nodes[victim].launch()?;
             stage.cluster.nodes[victim].ready().await?;
         }
