@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::bursts::{self, Inbound};
 use crate::check::{self, Log, Positions};
 use crate::cluster::streams::caught_up;
-use crate::cluster::{Cluster, Made, SHARDS, audit, effects, port_of};
+use crate::cluster::standby::Replica;
+use crate::cluster::{Cluster, Made, SHARDS, audit, effects};
 use crate::load::{self, Ledger};
 use crate::rig::chance::Chance;
 use crate::rig::feed::Feed;
@@ -45,7 +46,7 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let count = |name, default| usize::try_from(setting(name, default)).unwrap_or(1);
         Self {
             seed: setting("CHAOS_SEED", 20_261_122),
@@ -70,12 +71,14 @@ pub(crate) struct Stage {
     /// Second logins that the scenario itself makes unavoidable: the device's owner was paused or cut from WhatsApp with its
     /// link open.
     pub(crate) forgiven: u64,
+    /// The Redis that took over, once one has.
+    pub(crate) replica: Option<Replica>,
     replaced_before: HashMap<String, u64>,
 }
 
 impl Stage {
     pub(crate) fn redis(&self) -> Result<SocketAddr> {
-        Ok(SocketAddr::from(([127, 0, 0, 1], port_of(&self.cluster.redis.url())?)))
+        self.replica.as_ref().map_or_else(|| self.cluster.redis_addr(), Replica::addr)
     }
 
     /// Waits until so many more sends have been accepted: there is life again, or still.
@@ -141,7 +144,7 @@ pub(crate) async fn play_sized(
     let replaced_before = replaced(&cluster, &accounts).await?;
     let ledger = Arc::new(Ledger::default());
     let mut stage =
-        Stage { cluster, service, accounts, chance: chance.fork(), size, ledger, forgiven: 0, replaced_before };
+        Stage { cluster, service, accounts, chance: chance.fork(), size, ledger, forgiven: 0, replica: None, replaced_before };
     let load = Load::start(&stage, strangers, &mut chance).await?;
     stage.accepted_more(10).await?;
     let own = faults(&mut stage).await.with_context(|| stage.cluster.last_words())?;

@@ -132,6 +132,11 @@ impl Node {
         Ok(status)
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        self.running()?.has_ended()
+    }
+
     /// The end of its log, for an error.
     pub(crate) fn last_words(&self) -> String {
         self.process.as_ref().map_or_else(String::new, Process::last_words)
