@@ -156,6 +156,9 @@ impl Verdict {
         ];
         let held = |(name, count): (&str, usize)| (count > 0).then(|| format!("{name}: {count}"));
         let mut broken: Vec<String> = zeros.into_iter().filter_map(held).collect();
+        if self.inbound.not_stored > 0 {
+            broken.push(format!("not stored were {:?}", self.inbound.such_as));
+        }
         if self.audit.stale > 0 {
             broken.push(format!("stale writes were to {:?}", self.audit.where_stale));
         }
