@@ -13,7 +13,7 @@ pub(crate) enum Word<'w> {
     Settle(&'w str, &'w str),
 }
 
-/// A row of `nodes`: node, address, roles, version, started_at, seen_at.
+/// A row of `nodes`: its columns in their order.
 pub(crate) fn node(row: &impl Columns) -> Result<NodeView> {
     Ok(NodeView {
         node: row.text(0)?.to_owned(),
@@ -25,7 +25,7 @@ pub(crate) fn node(row: &impl Columns) -> Result<NodeView> {
     })
 }
 
-/// A row of `leases`: shard, node, address, epoch, expires_at.
+/// A row of `leases`: its columns in their order.
 pub(crate) fn lease(row: &impl Columns) -> Result<LeaseView> {
     Ok(LeaseView {
         shard: Shard(narrow(row.int(0)?)?),
