@@ -39,6 +39,14 @@ pub(crate) fn alone<T>(work: impl Future<Output = Result<T>>, within: Duration) 
     runtime.block_on(async { timeout(within, work).await.context("the whole took too long")? })
 }
 
+/// The text that a server gives for a path, whatever its status.
+pub(crate) async fn plain_get(addr: std::net::SocketAddr, path: &str) -> Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n");
+    let mut wire = wire::Wire::connect(addr).await?;
+    let (_status, body) = wire.ask(request.as_bytes()).await?;
+    Ok(String::from_utf8_lossy(body).into_owned())
+}
+
 /// A number from the environment, or its default.
 pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

@@ -97,6 +97,12 @@ impl Process {
         self.end(within).await
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        self.ended = self.ended || self.child.try_wait()?.is_some();
+        Ok(self.ended)
+    }
+
     /// Waits for its end.
     pub(crate) async fn end(&mut self, within: Duration) -> Result<ExitStatus> {
         let until = Instant::now() + within;

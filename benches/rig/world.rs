@@ -24,7 +24,10 @@ pub(crate) fn folder() -> Result<TempDir> {
     let above = std::env::var_os("RECADO_RIG_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     std::fs::create_dir_all(&above)?;
-    Ok(tempfile::Builder::new().prefix("rig-").tempdir_in(above)?)
+    let mut folder = tempfile::Builder::new().prefix("rig-").tempdir_in(above)?;
+    // To read the logs of a run that failed.
+    folder.disable_cleanup(std::env::var_os("RECADO_RIG_KEEP").is_some());
+    Ok(folder)
 }
 
 /// The service, which can be killed and started again on its data.

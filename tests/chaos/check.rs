@@ -260,6 +260,8 @@ pub(crate) struct Incoming {
     pub(crate) receipted: usize,
     pub(crate) missing: usize,
     pub(crate) not_stored: usize,
+    /// Session and id of some of these, for an error.
+    pub(crate) such_as: Vec<String>,
 }
 
 /// Compares the sandbox's list of receipts with the store.
@@ -277,7 +279,9 @@ pub(crate) async fn incoming(
         found.receipted += receipted.len();
         found.missing += receipted.iter().filter(|id| !stored(id)).count();
         let sent = sent.get(&account.session).map(Vec::as_slice).unwrap_or_default();
-        found.not_stored += sent.iter().filter(|id| !stored(id)).count();
+        let absent: Vec<_> = sent.iter().filter(|id| !stored(id)).collect();
+        found.not_stored += absent.len();
+        found.such_as.extend(absent.iter().take(5).map(|id| format!("{} {id}", account.session)));
     }
     Ok(found)
 }

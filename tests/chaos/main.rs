@@ -117,3 +117,47 @@ fn s39_a_rolling_restart_of_two_nodes() {
 fn s40_one_node_cut_from_redis_then_from_postgres() {
     scenario(scenarios::cuts::one_node_cut_off());
 }
+
+#[test]
+fn s27_a_redis_replica_promoted() {
+    scenario(scenarios::failover::redis_replica_promoted());
+}
+
+#[test]
+fn s30_a_postgres_standby_that_lacks_the_last_commits() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let figures = rig::alone(scenarios::failover::postgres_standby_promoted(), WHOLE).unwrap();
+    println!("{}", figures.json());
+    assert_eq!(figures.broken(), [""; 0], "promises that did not hold");
+}
+
+#[test]
+fn s31_consumers_killed_between_effect_and_acknowledgement() {
+    scenario(scenarios::consumers::killed_between_effect_and_ack());
+}
+
+#[test]
+fn s32_what_slow_owners_hold_is_claimed() {
+    scenario(scenarios::consumers::claimed_from_the_slow());
+}
+
+#[test]
+fn takeover_of_many_sessions() {
+    scenario(scenarios::nodes::one_of_three_gone());
+}
+
+#[test]
+fn s46_a_full_disk() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(figures) = rig::alone(scenarios::disk::full(), WHOLE).unwrap() else {
+        println!("SKIPPED chaos-46: this machine lets nobody mount a small disk");
+        return;
+    };
+    println!("{}", figures.json());
+    assert_eq!(figures.broken(), [""; 0], "promises that did not hold");
+}
+
+#[test]
+fn s47_back_a_version_and_forward() {
+    scenario(scenarios::versions::back_and_forward());
+}

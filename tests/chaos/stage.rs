@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::bursts::{self, Inbound};
 use crate::check::{self, Log, Positions};
 use crate::cluster::streams::caught_up;
-use crate::cluster::{Cluster, Made, SHARDS, audit, effects, port_of};
+use crate::cluster::standby::Replica;
+use crate::cluster::{Cluster, Made, SHARDS, audit, effects};
 use crate::load::{self, Ledger};
 use crate::rig::chance::Chance;
 use crate::rig::feed::Feed;
@@ -45,7 +46,7 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let count = |name, default| usize::try_from(setting(name, default)).unwrap_or(1);
         Self {
             seed: setting("CHAOS_SEED", 20_261_122),
@@ -70,12 +71,14 @@ pub(crate) struct Stage {
     /// Second logins that the scenario itself makes unavoidable: the device's owner was paused or cut from WhatsApp with its
     /// link open.
     pub(crate) forgiven: u64,
+    /// The Redis that took over, once one has.
+    pub(crate) replica: Option<Replica>,
     replaced_before: HashMap<String, u64>,
 }
 
 impl Stage {
     pub(crate) fn redis(&self) -> Result<SocketAddr> {
-        Ok(SocketAddr::from(([127, 0, 0, 1], port_of(&self.cluster.redis.url())?)))
+        self.replica.as_ref().map_or_else(|| self.cluster.redis_addr(), Replica::addr)
     }
 
     /// Waits until so many more sends have been accepted: there is life again, or still.
@@ -105,10 +108,7 @@ impl Stage {
     /// How often a device was taken over by a second link while the first was there, since the load began.
     pub(crate) async fn overlaps(&self) -> Result<u64> {
         let now = replaced(&self.cluster, &self.accounts).await?;
-        Ok(now
-            .iter()
-            .map(|(phone, count)| count - self.replaced_before.get(phone).copied().unwrap_or(0))
-            .sum())
+        Ok(now.iter().map(|(phone, count)| count - self.replaced_before.get(phone).copied().unwrap_or(0)).sum())
     }
 }
 
@@ -140,24 +140,11 @@ pub(crate) async fn play_sized(
     let linked = link_all(&service, &cluster.sandbox, names).await;
     let accounts: Arc<[Account]> = linked.with_context(|| cluster.last_words())?.into();
     let strangers = bursts::strangers(&service, &cluster.sandbox, size.strangers).await?;
-    say(&format!(
-        "  {} sessions on {} nodes after {:.1} s",
-        size.sessions,
-        made.nodes,
-        started.elapsed().as_secs_f64()
-    ));
+    say(&format!("  {} sessions on {} nodes after {:.1} s", size.sessions, made.nodes, started.elapsed().as_secs_f64()));
     let replaced_before = replaced(&cluster, &accounts).await?;
     let ledger = Arc::new(Ledger::default());
-    let mut stage = Stage {
-        cluster,
-        service,
-        accounts,
-        chance: chance.fork(),
-        size,
-        ledger,
-        forgiven: 0,
-        replaced_before,
-    };
+    let mut stage =
+        Stage { cluster, service, accounts, chance: chance.fork(), size, ledger, forgiven: 0, replica: None, replaced_before };
     let load = Load::start(&stage, strangers, &mut chance).await?;
     stage.accepted_more(10).await?;
     let own = faults(&mut stage).await.with_context(|| stage.cluster.last_words())?;
@@ -173,10 +160,7 @@ async fn replaced(cluster: &Cluster, accounts: &[Account]) -> Result<HashMap<Str
     for account in accounts {
         let view = admin.get(&format!("/admin/accounts/{}", account.phone)).await?;
         let devices = view["devices"].as_array().context("an account without devices")?;
-        all.insert(
-            account.phone.clone(),
-            devices.iter().filter_map(|device| device["replaced"].as_u64()).sum(),
-        );
+        all.insert(account.phone.clone(), devices.iter().filter_map(|device| device["replaced"].as_u64()).sum());
     }
     Ok(all)
 }
@@ -237,8 +221,7 @@ impl Load {
         let log = check::log(&stage.service, SHARDS).await?;
         self.until.send_replace(Some(log.positions.clone()));
         let followed = timeout(Duration::from_secs(60), self.follower.join_next()).await;
-        let (watched, resumes) =
-            followed.context("the WebSocket did not catch up")?.context("no follower")???;
+        let (watched, resumes) = followed.context("the WebSocket did not catch up")?.context("no follower")???;
         Ok(Settled { sent, log, watched, resumes })
     }
 }

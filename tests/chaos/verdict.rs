@@ -29,6 +29,8 @@ pub(crate) struct Verdict {
     settled: Settled,
     tables: Tables,
     streams: Streams,
+    /// Entries that a group has been given and has not acknowledged.
+    pending: usize,
     audit: Audit,
     effects: Option<Effects>,
     overlap: u64,
@@ -64,6 +66,7 @@ impl Verdict {
             inbound_sent: settled.sent.values().map(Vec::len).sum(),
             inbound: check::incoming(&cluster.sandbox, accounts, &settled.sent, &settled.log).await?,
             streams: streams::compare(stage.redis()?, &tables).await?,
+            pending: streams::pending(stage.redis()?).await?,
             effects,
             audit: audit::read(cluster).await?,
             overlap: stage.overlaps().await?.saturating_sub(stage.forgiven),
@@ -74,6 +77,11 @@ impl Verdict {
             took,
             own,
         })
+    }
+
+    /// What a sink without an inbox would have done twice.
+    pub(crate) fn effects_repeated(&self) -> usize {
+        self.effects.as_ref().map_or(0, |effects| effects.repeats)
     }
 
     /// One line for machines.
@@ -87,6 +95,7 @@ impl Verdict {
             "staleWrites": self.audit.stale, "ownerWrites": self.audit.writes, "leasesWon": self.audit.won,
             "overlap": self.overlap,
             "events": self.tables.rows, "inStreams": self.streams.entries, "unnumbered": self.tables.waiting,
+            "pendingLeft": self.pending,
             "unfinishedCommands": self.tables.unfinished,
             "accepted": self.accepted, "stuck": self.outgoing.stuck, "failed": self.outgoing.failed,
             "lostAtPhones": self.outgoing.lost, "copiesAtPhones": self.outgoing.copies,
@@ -118,6 +127,7 @@ impl Verdict {
             ("lost in the streams", self.streams.lost),
             ("duplicates in the streams", self.streams.duplicates),
             ("entries that are not the tables'", self.streams.diverged),
+            ("entries that a group never acknowledged", self.pending),
             ("gaps in the tables", self.tables.gaps),
             ("duplicates in the tables", self.tables.duplicates),
             ("order violations in the tables", self.tables.disorder),
@@ -146,6 +156,9 @@ impl Verdict {
         ];
         let held = |(name, count): (&str, usize)| (count > 0).then(|| format!("{name}: {count}"));
         let mut broken: Vec<String> = zeros.into_iter().filter_map(held).collect();
+        if self.inbound.not_stored > 0 {
+            broken.push(format!("not stored were {:?}", self.inbound.such_as));
+        }
         if self.audit.stale > 0 {
             broken.push(format!("stale writes were to {:?}", self.audit.where_stale));
         }

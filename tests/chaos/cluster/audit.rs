@@ -65,10 +65,7 @@ pub(crate) async fn begin(cluster: &Cluster) -> Result<()> {
         let sql = format!(
             "create trigger chaos after {when} on {table} for each row when ({only}) execute function chaos_wrote('{table}')"
         );
-        sqlx::query(sqlx::AssertSqlSafe(sql))
-            .execute(&mut conn)
-            .await
-            .with_context(|| (*table).to_owned())?;
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.with_context(|| (*table).to_owned())?;
     }
     Ok(conn.close().await?)
 }

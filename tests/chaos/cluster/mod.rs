@@ -3,6 +3,8 @@
 pub(crate) mod audit;
 pub(crate) mod effects;
 pub(crate) mod node;
+pub(crate) mod small_disk;
+pub(crate) mod standby;
 pub(crate) mod streams;
 pub(crate) mod tables;
 
@@ -115,7 +117,12 @@ impl Cluster {
         &self.key
     }
 
-    /// Where the front is ready to send clients.
+    /// Where Redis is, past all proxies.
+    pub(crate) fn redis_addr(&self) -> Result<SocketAddr> {
+        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port_of(&self.redis.url())?)))
+    }
+
+    /// The nodes that run.
     pub(crate) fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|place| self.nodes[*place].is_running()).collect()
     }
@@ -150,7 +157,7 @@ impl Cluster {
         Ok(started.elapsed())
     }
 
-    /// The shards that a node holds, by the tables.
+    /// The ends of all logs, for an error.
     pub(crate) fn last_words(&self) -> String {
         self.nodes.iter().map(|node| format!("\n{}: {}", node.name(), node.last_words())).collect()
     }
@@ -198,7 +205,7 @@ pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
 }
 
 /// The port in an address like `redis://127.0.0.1:6379/0`.
-pub(crate) fn port_of(url: &str) -> Result<u16> {
+fn port_of(url: &str) -> Result<u16> {
     let (_, after) = url.rsplit_once(':').context("an address without a port")?;
     Ok(after.split('/').next().unwrap_or_default().parse()?)
 }

@@ -79,7 +79,9 @@ impl Node {
         let (folder, name, addr, variables) = (&self.folder, &self.name, self.addr, &self.variables);
         let process = match &self.program {
             Program::Recado => Process::start(folder, name, addr, &serve, variables)?,
-            Program::Other(path) => Process::start_program(folder, (name, path), addr, &serve, variables)?,
+            Program::Other(path) => {
+                Process::start_program(folder, (name, path), addr, &serve, variables)?
+            }
             Program::Worker => {
                 let words = crate::worker::words();
                 let binary = std::env::current_exe()?;
@@ -128,6 +130,11 @@ impl Node {
         let status = self.running()?.end(within).await?;
         self.process = None;
         Ok(status)
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        self.running()?.has_ended()
     }
 
     /// The end of its log, for an error.

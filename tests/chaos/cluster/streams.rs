@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamInfoStreamReply, StreamRangeReply};
+use redis::streams::{StreamInfoGroupsReply, StreamInfoStreamReply, StreamRangeReply};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::Cluster;
 use super::tables::{Key, Line, Tables, committed};
+use super::{Cluster, SHARDS};
 
 /// How long what was committed may take to be in the streams.
 const CAUGHT_UP: Duration = Duration::from_secs(120);
@@ -71,6 +71,51 @@ impl Streams {
         let above = log.iter().filter(|line| line.position > *first);
         self.lost += above.filter(|line| !there.contains_key(&line.position)).count();
     }
+}
+
+/// The last positions that streams were ever given.
+pub(crate) async fn tails<'k>(
+    redis: SocketAddr,
+    keys: impl IntoIterator<Item = &'k Key>,
+) -> Result<BTreeMap<Key, i64>> {
+    let mut conn = connect(redis).await?;
+    let mut tails = BTreeMap::new();
+    for key in keys {
+        tails.insert(*key, tail(&mut conn, *key).await?);
+    }
+    Ok(tails)
+}
+
+/// How many entries all streams hold.
+pub(crate) async fn held(redis: SocketAddr) -> Result<i64> {
+    let mut conn = connect(redis).await?;
+    let mut held = 0;
+    for key in every_key() {
+        held += redis::cmd("XLEN").arg(name(key)).query_async::<i64>(&mut conn).await?;
+    }
+    Ok(held)
+}
+
+/// Waits until no group holds an entry that it has not acknowledged; how many are left.
+pub(crate) async fn pending(redis: SocketAddr) -> Result<usize> {
+    let mut conn = connect(redis).await?;
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let mut pending = 0;
+        for key in every_key() {
+            let groups: redis::RedisResult<StreamInfoGroupsReply> =
+                redis::cmd("XINFO").arg("GROUPS").arg(name(key)).query_async(&mut conn).await;
+            pending += groups.map_or(0, |groups| groups.groups.iter().map(|group| group.pending).sum());
+        }
+        if pending == 0 || Instant::now() > until {
+            return Ok(pending);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn every_key() -> impl Iterator<Item = Key> {
+    (0..i32::from(SHARDS)).flat_map(|shard| [(shard, 0), (shard, 1)])
 }
 
 /// The last position a stream was ever given; 0 for one that is not there.

@@ -22,6 +22,7 @@ pub(crate) async fn one_node_cut_off() -> Result<Verdict> {
         let mut figures = json!({});
         for (what, silent) in [("redis", false), ("postgres", false), ("redis", true), ("postgres", true)] {
             let victim = stage.chance.below(stage.cluster.nodes.len());
+            all_ready(stage).await?;
             let started = Instant::now();
             let way = way(stage, victim, what);
             if silent { way.flow(Flow::Hold, Flow::Hold) } else { way.refuse() }
@@ -62,6 +63,16 @@ fn way_healed(stage: &Stage, node: usize, what: &str) {
     let way = way(stage, node, what);
     way.cut();
     way.heal();
+}
+
+/// Waits until the front sees every node ready: what it sees next is of our making.
+async fn all_ready(stage: &Stage) -> Result<()> {
+    let (started, nodes) = (Instant::now(), stage.cluster.nodes.len());
+    while (0..nodes).any(|node| stage.cluster.front.state(node) != State::Ready) {
+        ensure!(started.elapsed() < NOTICED, "not all nodes are ready before the cut");
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 /// Waits until a node says that it is not ready; it must go on living.

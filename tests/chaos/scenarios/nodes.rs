@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Result, bail, ensure};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::node::Program;
 use crate::cluster::{LEASE, Made};
 use crate::rig::figures::{round, say};
-use crate::stage::{Stage, play};
+use crate::rig::setting;
+use crate::stage::{Size, Stage, play, play_sized};
 use crate::verdict::Verdict;
 
 /// 22: one node after the other is killed at a random moment, and with it the relays and consumers of its shards.
@@ -23,11 +24,7 @@ pub(crate) async fn killed_one_by_one() -> Result<Verdict> {
             stage.cluster.nodes[victim].kill();
             let taken = taken_over(stage).await?;
             over.push(taken.as_secs_f64());
-            say(&format!(
-                "  kill {} of node {victim}: all connected elsewhere after {:.1} s",
-                kill + 1,
-                over[over.len() - 1]
-            ));
+            say(&format!("  kill {} of node {victim}: all connected elsewhere after {:.1} s", kill + 1, over[over.len() - 1]));
             stage.cluster.nodes[victim].launch()?;
             stage.cluster.nodes[victim].ready().await?;
         }
@@ -65,27 +62,29 @@ pub(crate) async fn killed_all_at_once() -> Result<Verdict> {
 /// 21 and 23: the owner of shards hangs for longer than its lease lasts, another takes over, and then it goes on.
 pub(crate) async fn paused_past_the_lease() -> Result<Verdict> {
     let made = Made { program: Program::Worker, ..Made::default() };
-    play("chaos-23", made, async |stage: &mut Stage| {
-        let pauses = stage.size.faults;
-        for pause in 0..pauses {
-            let victim = stage.chance.below(stage.cluster.nodes.len());
-            stage.cluster.nodes[victim].pause()?;
-            let before = stage.overlaps().await?;
-            sleep(Duration::from_secs(2 * LEASE) + stage.chance.between(0, 1_000)).await;
-            stage.cluster.shared(stage.cluster.nodes.len() - 1).await?;
-            stage.all_online().await?;
-            sleep(Duration::from_secs(2)).await;
-            // Its links were open all the time, since nobody told WhatsApp that it hangs: each was taken over once.
-            let taken = stage.overlaps().await? - before;
-            stage.forgiven += taken;
-            stage.cluster.nodes[victim].go_on()?;
-            stage.cluster.nodes[victim].ready().await?;
-            stage.cluster.shared(stage.cluster.nodes.len()).await?;
-            say(&format!("  pause {} of node {victim}: {taken} links taken over, and it is back", pause + 1));
-        }
-        Ok(json!({"pauses": pauses, "linksTakenOverWhilePaused": stage.forgiven}))
-    })
-    .await
+    play("chaos-23", made, async |stage: &mut Stage| pauses(stage).await).await
+}
+
+/// Pauses one node after the other for longer than its lease.
+pub(super) async fn pauses(stage: &mut Stage) -> Result<Value> {
+    let pauses = stage.size.faults;
+    for pause in 0..pauses {
+        let victim = stage.chance.below(stage.cluster.nodes.len());
+        stage.cluster.nodes[victim].pause()?;
+        let before = stage.overlaps().await?;
+        sleep(Duration::from_secs(2 * LEASE) + stage.chance.between(0, 1_000)).await;
+        stage.cluster.shared(stage.cluster.nodes.len() - 1).await?;
+        stage.all_online().await?;
+        sleep(Duration::from_secs(2)).await;
+        // Its links were open all the time, since nobody told WhatsApp that it hangs: each was taken over once.
+        let taken = stage.overlaps().await? - before;
+        stage.forgiven += taken;
+        stage.cluster.nodes[victim].go_on()?;
+        stage.cluster.nodes[victim].ready().await?;
+        stage.cluster.shared(stage.cluster.nodes.len()).await?;
+        say(&format!("  pause {} of node {victim}: {taken} links taken over, and it is back", pause + 1));
+    }
+    Ok(json!({"pauses": pauses, "linksTakenOverWhilePaused": stage.forgiven}))
 }
 
 /// Waits until the sessions of a killed node are connected again: first its links must have gone.
@@ -94,4 +93,40 @@ async fn taken_over(stage: &Stage) -> Result<Duration> {
     sleep(Duration::from_millis(500)).await;
     stage.all_online().await?;
     Ok(started.elapsed())
+}
+
+/// Acceptance 3: many sessions on three nodes, one of which is killed and does not come back.
+pub(crate) async fn one_of_three_gone() -> Result<Verdict> {
+    let sessions = usize::try_from(setting("CHAOS_MANY_SESSIONS", 40))?;
+    let size = Size { sessions, inbound_per_second: 40, ..Size::read() };
+    play_sized("chaos-takeover", Made::default(), size, async |stage: &mut Stage| {
+        sleep(Duration::from_secs(1)).await;
+        stage.cluster.nodes[1].kill();
+        let started = Instant::now();
+        let left = wait_for_fewer(stage).await?;
+        let connected = stage.all_online().await?;
+        let last = started.elapsed();
+        stage.cluster.shared(2).await?;
+        say(&format!(
+            "  {left} of {sessions} sessions lost their node; the last was connected again after {:.1} s",
+            last.as_secs_f64()
+        ));
+        ensure!(connected > Duration::ZERO, "nothing had to connect again");
+        Ok(json!({"sessionsMoved": left, "lastConnectedAgainSeconds": round(last.as_secs_f64())}))
+    })
+    .await
+}
+
+/// Waits until the sandbox has noticed that a node is gone; how many of its sessions are.
+async fn wait_for_fewer(stage: &Stage) -> Result<u64> {
+    let (mut admin, until) = (stage.cluster.sandbox.api(), Instant::now() + Duration::from_secs(10));
+    let all = stage.accounts.len() as u64;
+    while Instant::now() < until {
+        let online = admin.get("/admin/stats").await?["online"].as_u64().unwrap_or(all);
+        if online < all {
+            return Ok(all - online);
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    bail!("the killed node had no session")
 }

@@ -58,7 +58,8 @@ impl Connection {
         closing: watch::Receiver<bool>,
     ) -> Result<Self> {
         let config = &shared.config;
-        let dialler = Arc::new(Dialler::new(route.clone(), shared.tls.clone(), config.timeouts.dial));
+        let (tls, patience) = (shared.tls.clone(), config.timeouts.dial);
+        let dialler = Arc::new(Dialler::new(route.clone(), tls, patience, backend.doubt()));
         let tasks = Arc::new(Tasks::default());
         let watcher = Arc::new(Watcher::new(sink.clone()));
         let hook = Hook::new(sink, watcher.clone(), config.timeouts.inbound, closing);
@@ -188,6 +189,9 @@ impl Connection {
         }
         if let Some(code) = stream_error {
             return lost(&format!("stream_error_{code}"));
+        }
+        if self.dialler.is_in_doubt() {
+            return lost("store_not_readable");
         }
         match (self.dialler.last(), dropped) {
             (_, Some(reason)) => lost(reason),

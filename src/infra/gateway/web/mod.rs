@@ -25,6 +25,7 @@ mod hook;
 mod http_client;
 mod inbound;
 mod link;
+mod muzzle;
 mod send;
 mod socket;
 mod tasks;

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use whatsapp_rust::transport::{Connector, Transport, TransportEvent, TransportFa
 use whatsapp_rust::wacore::net::{WHATSAPP_WEB_ORIGIN, WHATSAPP_WEB_WS_URL};
 use whatsapp_rust::{anyhow, async_channel, async_trait};
 
+use super::muzzle::{Doubt, Muzzle};
 use super::socket::Socket;
 use crate::domain::error::{Error, Result};
 use crate::domain::session::Endpoint;
@@ -93,6 +95,9 @@ pub(super) struct Dialler {
     /// For each step: name and connection, TLS, upgrade.
     patience: Duration,
     last: Mutex<Dialled>,
+    doubt: Arc<Doubt>,
+    /// How often there was doubt before the present connection.
+    before: AtomicU64,
 }
 
 impl fmt::Debug for Dialler {
@@ -102,8 +107,14 @@ impl fmt::Debug for Dialler {
 }
 
 impl Dialler {
-    pub(super) fn new(route: Route, tls: Arc<Connector>, patience: Duration) -> Self {
-        Self { route, tls, patience, last: Mutex::default() }
+    pub(super) fn new(route: Route, tls: Arc<Connector>, patience: Duration, doubt: Arc<Doubt>) -> Self {
+        let before = AtomicU64::new(doubt.count());
+        Self { route, tls, patience, last: Mutex::default(), doubt, before }
+    }
+
+    /// Whether the present connection was silenced, since the store could not be read.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubt.count() != self.before.load(Ordering::Acquire)
     }
 
     /// How far the last attempt came.
@@ -138,6 +149,8 @@ impl TransportFactory for Dialler {
     ) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
         // Noted first: the engine may drop this future at its own deadline.
         self.note(Dialled::Failed("connect_timeout"));
+        let before = self.doubt.count();
+        self.before.store(before, Ordering::Release);
         let host = self.route.host();
         let port = self.route.url.port_or_known_default().unwrap_or_default();
         let tcp = self.step("connect_failed", TcpStream::connect((host, port))).await?;
@@ -151,7 +164,8 @@ impl TransportFactory for Dialler {
             .add_header(ORIGIN, HeaderValue::from_static(WHATSAPP_WEB_ORIGIN))?;
         let (socket, _response) = self.step("upgrade_failed", builder.connect_on(stream)).await?;
         self.note(Dialled::Open);
-        Ok(from_websocket(socket))
+        let (transport, events) = from_websocket(socket);
+        Ok((Muzzle::on(transport, self.doubt.clone(), before), events))
     }
 }
 
@@ -164,6 +178,11 @@ mod tests {
 
     fn route(url: &str) -> Result<Route> {
         Route::to(&Endpoint::Sandbox { url: url.to_owned(), static_key: "ab".repeat(32) })
+    }
+
+    fn dialler(url: &str) -> Dialler {
+        let (plain, patience) = (Arc::new(Connector::Plain), Duration::from_secs(5));
+        Dialler::new(route(url).unwrap(), plain, patience, Arc::default())
     }
 
     #[test]
@@ -199,7 +218,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/ws/chat", listener.local_addr().unwrap());
         drop(listener);
-        let dialler = Dialler::new(route(&url).unwrap(), Arc::new(Connector::Plain), Duration::from_secs(5));
+        let dialler = dialler(&url);
         assert_eq!(dialler.last(), Dialled::No);
         assert!(dialler.create_transport().await.is_err());
         assert_eq!(dialler.last(), Dialled::Failed("connect_failed"));
@@ -209,7 +228,7 @@ mod tests {
     async fn a_server_that_never_answers_is_given_up_on() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}/ws/chat", listener.local_addr().unwrap());
-        let dialler = Dialler::new(route(&url).unwrap(), Arc::new(Connector::Plain), Duration::from_secs(5));
+        let dialler = dialler(&url);
         assert!(dialler.create_transport().await.is_err());
         assert_eq!(dialler.last(), Dialled::Failed("upgrade_failed"));
     }
@@ -223,7 +242,7 @@ mod tests {
             let mut socket = tokio_tungstenite::accept_async(tcp).await.unwrap();
             socket.send(tokio_tungstenite::tungstenite::Message::binary("why")).await.unwrap();
         };
-        let dialler = Dialler::new(route(&url).unwrap(), Arc::new(Connector::Plain), Duration::from_secs(5));
+        let dialler = dialler(&url);
         let (made, ()) = tokio::join!(dialler.create_transport(), server);
         let (transport, events) = made.unwrap();
         // The server is gone, and nothing else runs on this thread meanwhile: what it said is not read yet.

@@ -2,6 +2,7 @@
 //!
 //! What it promises:
 //! * A method that returned `Ok` is durable, except for rows that may wait (see [`lazy`]).
+//! * A read that failed is told to the connection first (see [`super::muzzle`]).
 //! * Each method is one write: it happened in full or not at all. Read-modify-write happens under one lock.
 //! * Every value is encrypted, bound to its session, family and name.
 //! * After [`Backend::seal`] nothing is written any more, whatever of the engine still runs.
@@ -23,6 +24,7 @@ use whatsapp_rust::wacore::store::error::StoreError;
 use whatsapp_rust::wacore::store::traits::{DeviceListRecord, TcTokenEntry};
 
 use super::AuthWriter;
+use super::muzzle::Doubt;
 use crate::domain::error::{Error, Kind};
 use crate::domain::session::Endpoint;
 use crate::domain::time::now;
@@ -55,6 +57,8 @@ pub(super) struct Backend {
     /// Asked for with every message sent.
     devices: Memo<DeviceListRecord>,
     tc_tokens: Memo<TcTokenEntry>,
+    /// Reads that failed.
+    doubt: Arc<Doubt>,
     sealed: AtomicBool,
     fenced: AtomicBool,
     newest_sent: AtomicI64,
@@ -89,6 +93,7 @@ impl Backend {
             device: tokio::sync::Mutex::default(),
             devices: Memo::of("devices"),
             tc_tokens: Memo::of("tc-token"),
+            doubt: Arc::default(),
             sealed: AtomicBool::new(false),
             fenced: AtomicBool::new(false),
             newest_sent: AtomicI64::new(started),
@@ -100,6 +105,11 @@ impl Backend {
     /// Whose it is.
     pub(super) fn account(&self) -> &Account {
         &self.account
+    }
+
+    /// Whether it could always be read.
+    pub(super) fn doubt(&self) -> Arc<Doubt> {
+        self.doubt.clone()
     }
 
     /// Lets nothing be written any more.
@@ -121,13 +131,22 @@ impl Backend {
         self.lazy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A read. A failed one is known to the connection before the engine makes something of it.
+    async fn read<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> StoreResult<T> {
+        let answer = within(answer).await;
+        if answer.is_err() {
+            self.doubt.arise();
+        }
+        answer
+    }
+
     /// One value.
     async fn get(&self, kind: &'static str, key: &str) -> StoreResult<Option<Vec<u8>>> {
         Ok(self.get_stamped(kind, key).await?.map(|(value, _)| value))
     }
 
     async fn get_stamped(&self, kind: &'static str, key: &str) -> StoreResult<Option<(Vec<u8>, i64)>> {
-        let Some((sealed, stamp)) = within(self.store.auth(self.account.session, kind, key)).await? else {
+        let Some((sealed, stamp)) = self.read(self.store.auth(self.account.session, kind, key)).await? else {
             return Ok(None);
         };
         Ok(Some((self.open(kind, key, &sealed)?, stamp)))
@@ -135,7 +154,7 @@ impl Backend {
 
     /// Whether a value is there, without decrypting it.
     async fn has(&self, kind: &'static str, key: &str) -> StoreResult<bool> {
-        Ok(within(self.store.auth(self.account.session, kind, key)).await?.is_some())
+        Ok(self.read(self.store.auth(self.account.session, kind, key)).await?.is_some())
     }
 
     /// Several values of one family, still encrypted; missing ones are left out.
@@ -146,7 +165,7 @@ impl Backend {
     ) -> StoreResult<Vec<(String, Vec<u8>, i64)>> {
         let mut rows = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(READ_CHUNK) {
-            rows.extend(within(self.store.auth_many(self.account.session, kind, chunk)).await?);
+            rows.extend(self.read(self.store.auth_many(self.account.session, kind, chunk)).await?);
         }
         Ok(rows)
     }
@@ -167,7 +186,7 @@ impl Backend {
         kind: &'static str,
         prefix: &str,
     ) -> StoreResult<Vec<(String, Vec<u8>, i64)>> {
-        within(self.store.auth_prefix(self.account.session, kind, prefix)).await
+        self.read(self.store.auth_prefix(self.account.session, kind, prefix)).await
     }
 
     fn open_rows(

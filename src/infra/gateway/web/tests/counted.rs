@@ -1,12 +1,13 @@
 //! Tables that count what is read of a session's credentials.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
 use crate::domain::cluster::Cluster;
-use crate::domain::error::Result;
+use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
 use crate::domain::time::Timestamp;
@@ -22,17 +23,26 @@ use crate::infra::store::{Answers, Store};
 pub(super) struct Counted {
     store: SqliteStore,
     reads: Mutex<BTreeMap<String, usize>>,
+    /// Whether nothing of a session can be read.
+    pub(super) away: AtomicBool,
 }
 
 type Rows = Vec<(String, Vec<u8>, i64)>;
 
 impl Counted {
     pub(super) fn new(store: SqliteStore) -> Self {
-        Self { store, reads: Mutex::default() }
+        Self { store, reads: Mutex::default(), away: AtomicBool::new(false) }
     }
 
     fn count(&self, kind: &str) {
         *self.reads.lock().unwrap().entry(kind.to_owned()).or_default() += 1;
+    }
+
+    fn there(&self) -> Result<()> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("test", "the store is away"));
+        }
+        Ok(())
     }
 
     /// The reads since the last question.
@@ -45,18 +55,22 @@ impl Counted {
 impl Store for Counted {
     async fn creds(&self, session: SessionId) -> Result<Option<Vec<u8>>> {
         self.count("creds");
+        self.there()?;
         self.store.creds(session).await
     }
     async fn auth(&self, session: SessionId, kind: &str, key: &str) -> Result<Option<(Vec<u8>, i64)>> {
         self.count(kind);
+        self.there()?;
         self.store.auth(session, kind, key).await
     }
     async fn auth_many(&self, session: SessionId, kind: &str, keys: &[String]) -> Result<Rows> {
         self.count(kind);
+        self.there()?;
         self.store.auth_many(session, kind, keys).await
     }
     async fn auth_prefix(&self, session: SessionId, kind: &str, prefix: &str) -> Result<Rows> {
         self.count(kind);
+        self.there()?;
         self.store.auth_prefix(session, kind, prefix).await
     }
 

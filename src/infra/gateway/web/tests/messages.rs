@@ -172,6 +172,30 @@ async fn a_store_that_is_away_altogether_loses_no_message_and_no_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_decrypted_because_the_store_is_away_is_not_refused_and_comes_again() {
+    let (rig, sandbox) = (impatient().await, sandbox().await);
+    let (a, b) = (rig.linked(&sandbox).await, rig.linked(&sandbox).await);
+    let (a_phone, b_phone) = (a.phone(), b.phone());
+
+    // The first message of a conversation: the engine has to ask the store for its keys.
+    rig.store.away.store(true, Ordering::SeqCst);
+    let mut ids = sandbox.send(&a_phone, order(&b_phone, "keep me")).await.unwrap().ids;
+    let silenced = LinkEnd::Lost { reason: "store_not_readable".into(), was_connected: true };
+    b.ears.until("the connection is given up", |heard| heard.ends.contains(&silenced)).await;
+    let view = || sandbox.accounts().into_iter().find(|it| it.phone == b_phone).unwrap();
+    assert!(view().devices[0].queued > 0, "it waits at WhatsApp");
+
+    rig.store.away.store(false, Ordering::SeqCst);
+    b.ears.until("it came again", |heard| !heard.inbound.is_empty()).await;
+    ids.extend(sandbox.send(&a_phone, order(&b_phone, "go on")).await.unwrap().ids);
+    b.ears.until("the next one", |heard| heard.inbound.len() >= 2).await;
+    assert_eq!(taken(&b), ids);
+    assert_eq!(sandbox.stats().retries, 0);
+    a.close().await;
+    b.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_short_trouble_of_the_store_costs_no_connection() {
     let (rig, sandbox) = (Rig::new().await, sandbox().await);
     let (a, b) = (rig.linked(&sandbox).await, rig.linked(&sandbox).await);
