@@ -39,6 +39,11 @@ pub(crate) fn alone<T>(work: impl Future<Output = Result<T>>, within: Duration) 
     runtime.block_on(async { timeout(within, work).await.context("the whole took too long")? })
 }
 
+/// Whether this word was given on the command line.
+pub(crate) fn asked(word: &str) -> bool {
+    std::env::args().any(|argument| argument == word)
+}
+
 /// A number from the environment, or its default.
 pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
