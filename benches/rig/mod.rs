@@ -47,6 +47,11 @@ pub(crate) async fn plain_get(addr: std::net::SocketAddr, path: &str) -> Result<
     Ok(String::from_utf8_lossy(body).into_owned())
 }
 
+/// Whether this word was given on the command line.
+pub(crate) fn asked(word: &str) -> bool {
+    std::env::args().any(|argument| argument == word)
+}
+
 /// A number from the environment, or its default.
 pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

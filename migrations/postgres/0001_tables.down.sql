@@ -1,4 +1,5 @@
 drop function recado_accept;
+drop function recado_handled;
 drop function recado_drop_messages(bigint, integer);
 drop function recado_drop_events(bigint);
 drop function recado_make_partitions(bigint, bigint, integer);

@@ -389,84 +389,143 @@ begin
     return true;
 end $$;
 
+-- How far consumer groups are, for several at once; each group at most once. Raises RC001 when a writer lost its shard,
+-- and has done nothing then.
+create function recado_handled(
+    p_shard bigint[], p_epoch bigint[], p_log bigint[], p_group text[], p_cursor bigint[],
+    p_above_place bigint[], p_above bigint[], p_above_event uuid[])
+returns void language plpgsql as $$
+#variable_conflict use_column
+declare
+    held bigint[];
+    epochs bigint[];
+    valid boolean;
+begin
+    select array_agg(l.shard), array_agg(l.epoch) into held, epochs from
+        (select l.shard, l.epoch from leases l where l.shard = any(p_shard) and l.node is not null
+         order by l.shard for key share) l;
+    select bool_and(coalesce(epochs[array_position(held, v.shard)] = v.epoch, false)) into valid
+        from unnest(p_shard, p_epoch) v(shard, epoch);
+    if not valid then
+        raise exception 'a writer lost its shard' using errcode = 'RC001';
+    end if;
+    -- The rows above a cursor and those it passes are never the same, so all of it is one statement.
+    with v as materialized (select * from unnest(p_shard, p_log, p_group, p_cursor)
+            with ordinality v(shard, log, group_name, cursor, n)),
+        advanced as (insert into cursors (shard, log, group_name, position)
+            select v.shard, v.log, v.group_name, v.cursor from v order by v.shard, v.log, v.group_name
+            on conflict (shard, log, group_name) do update
+                set position = greatest(cursors.position, excluded.position)),
+        above as materialized (select v.shard, v.log, v.group_name, a.position, a.event_id
+            from unnest(p_above_place, p_above, p_above_event) a(place, position, event_id) join v on v.n = a.place),
+        kept as (insert into inbox (shard, log, group_name, position, event_id) select * from above
+            on conflict do nothing),
+        settled as (delete from deliveries d using above a where d.shard = a.shard and d.log = a.log
+            and d.group_name = a.group_name and d.position = a.position),
+        passed as (delete from inbox i using v where i.shard = v.shard and i.log = v.log
+            and i.group_name = v.group_name and i.position <= v.cursor)
+    delete from deliveries d using v where d.shard = v.shard and d.log = v.log
+        and d.group_name = v.group_name and d.position <= v.cursor;
+end $$;
+
 -- Messages accepted, and numbered by the stamps p_shards, in one round trip: docs/adr/0013. It knows one case only, in
 -- which every write is accepted. At whatever else (a key or command used before, a full queue, a session that is not
 -- there, a stale epoch, more rows than a stamp may number) it raises RC001 or a unique violation, has done nothing, and
--- the batch goes the long way, where it is judged. Locks in the order of that way: leases, sessions, relays.
+-- the batch goes the long way, where it is judged. Locks leases, relays, sessions: whoever locks a relay holds a share of
+-- its lease, so nobody who holds sessions waits for a relay held here.
+--
+-- Answers where the rows are: the seqs by the order of the messages, and by the order of p_shards where each log ended
+-- before. Few statements, each over the whole batch: a statement costs more here than a row.
 create function recado_accept(
     p_shards bigint[], p_epochs bigint[], p_most bigint[], p_now bigint,
     p_tenant uuid[], p_session uuid[], p_limit bigint[], p_at bigint[], p_command uuid[], p_kind text[],
     p_wake uuid[], p_wake_data text[], p_key text[], p_fingerprint bytea[], p_response text[],
     p_message uuid[], p_wa_id text[], p_address text[], p_pn text[], p_lid text[], p_content text[], p_preview text[],
-    p_deadline bigint[], p_event uuid[], p_event_data text[], p_chat bigint[], p_shard bigint[])
-returns table (n bigint, command_seq bigint, command_position bigint, event_seq bigint, event_position bigint)
+    p_deadline bigint[], p_event uuid[], p_event_data text[], p_chat bigint[], p_shard bigint[],
+    out command_seqs bigint[], out event_seqs bigint[], out command_bases bigint[], out event_bases bigint[])
 language plpgsql as $$
 #variable_conflict use_column
 declare
     wanted constant integer := cardinality(p_command);
+    stamping constant integer := cardinality(p_shards);
     found_rows integer;
     valid boolean;
-    command_seqs bigint[];
-    event_seqs bigint[];
-    shards bigint[];
-    ranks bigint[];
     chats bigint[];
-    known boolean[];
-    -- By the place of a shard in p_shards: where its logs begin for what is new, and when they are stamped.
-    event_bases bigint[] := '{}';
-    command_bases bigint[] := '{}';
-    stamps bigint[] := '{}';
-    event_head bigint;
-    command_head bigint;
-    event_stamp bigint;
-    command_stamp bigint;
-    stamp bigint;
-    fresh bigint;
+    known boolean;
+    -- By message: its place among the new ones of its shard, and the shard's place in p_shards.
+    ranks bigint[];
+    places integer[];
+    stamps bigint[];
 begin
-    if cardinality(p_shards) > 0 then
-        select count(*) into found_rows from
-            (select l.shard, l.epoch from leases l where l.shard = any(p_shards) and l.node is not null
-             order by l.shard for key share) l
-            join unnest(p_shards, p_epochs) v(shard, epoch) on v.shard = l.shard and v.epoch = l.epoch;
-        if found_rows <> cardinality(p_shards) then
+    if stamping > 0 then
+        select count(*), array_agg(l.head order by v.n) filter (where l.log = 0),
+            array_agg(l.head order by v.n) filter (where l.log = 1),
+            array_agg(greatest(l.stamped_at, p_now) order by v.n) filter (where l.log = 0)
+            into found_rows, event_bases, command_bases, stamps
+            from (select l.shard, r.log, r.head, r.stamped_at, l.epoch from leases l
+                  join relays r on r.shard = l.shard and r.epoch = l.epoch
+                  where l.shard = any(p_shards) and l.node is not null
+                  order by l.shard, r.log for key share of l for no key update of r) l
+            join unnest(p_shards, p_epochs) with ordinality v(shard, epoch, n)
+                on v.shard = l.shard and v.epoch = l.epoch;
+        if found_rows <> 2 * stamping then
             raise exception 'a stale stamp' using errcode = 'RC001';
+        end if;
+        if exists (select from outbox o where o.shard = any(p_shards)) then
+            -- Rows of other nodes come first: the long way knows how many.
+            raise exception 'rows wait for their position' using errcode = 'RC001';
         end if;
     end if;
 
-    perform from sessions s where s.id = any(p_session) order by s.id for update;
-    select count(*), bool_and(s.queued + v.rank <= v.most and s.shard = v.shard),
+    select count(*), bool_and(s.queued + v.rank <= v.most and s.shard = v.shard and s.tenant_id = v.tenant
+            and s.deleted_at is null and coalesce(v.shard_rank <= p_most[v.place], true)),
         array_agg(s.next_command_seq + v.rank - 1 order by v.n), array_agg(s.next_event_seq + v.rank - 1 order by v.n),
-        array_agg(s.shard::bigint order by v.n)
-        into found_rows, valid, command_seqs, event_seqs, shards
-        from (select u.*, row_number() over (partition by u.session order by u.n) as rank
+        array_agg(v.shard_rank order by v.n), array_agg(v.place order by v.n)
+        into found_rows, valid, command_seqs, event_seqs, ranks, places
+        from (select u.*, row_number() over (partition by u.session order by u.n) as rank,
+                  row_number() over (partition by u.shard order by u.n) as shard_rank,
+                  array_position(p_shards, u.shard) as place
               from unnest(p_session, p_tenant, p_limit, p_shard) with ordinality u(session, tenant, most, shard, n)) v
-        join sessions s on s.id = v.session and s.tenant_id = v.tenant and s.deleted_at is null;
+        join (select s.id, s.tenant_id, s.shard, s.queued, s.next_command_seq, s.next_event_seq, s.deleted_at
+              from sessions s where s.id = any(p_session) order by s.id for no key update) s on s.id = v.session;
     if found_rows <> wanted or not valid then
         raise exception 'not all can be accepted' using errcode = 'RC001';
     end if;
 
-    select array_agg(coalesce(v.chat_id, v.first_id) order by v.n), array_agg(v.chat_id is not null order by v.n)
-        into chats, known
+    select array_agg(coalesce(v.chat_id, v.first_id) order by v.n), bool_and(v.chat_id is not null) into chats, known
         from (select u.n, a.chat_id, first_value(u.chat) over (partition by u.session, u.address order by u.n) as first_id
               from unnest(p_session, p_address, p_chat) with ordinality u(session, address, chat, n)
               left join session_chat_aliases a on a.session_id = u.session and a.address = u.address) v;
-    insert into session_chats as c (id, tenant_id, session_id, jid, pn, lid, last_message, last_message_at)
-        select distinct on (u.chat) u.chat, u.tenant, u.session, u.address, u.pn, u.lid, u.preview, u.at
-        from unnest(chats, p_tenant, p_session, p_address, p_pn, p_lid, p_preview, p_at)
-            with ordinality u(chat, tenant, session, address, pn, lid, preview, at, n)
-        order by u.chat, u.at desc, u.n desc
-        on conflict (id) do update set last_message = excluded.last_message, last_message_at = excluded.last_message_at
-        where c.last_message is null or excluded.last_message_at >= c.last_message_at;
-    if not (true = all(known)) then
+    if known then
+        update session_chats c set last_message = v.preview, last_message_at = v.at
+            from (select distinct on (u.chat) u.chat, u.preview, u.at
+                  from unnest(chats, p_preview, p_at) with ordinality u(chat, preview, at, n)
+                  order by u.chat, u.at desc, u.n desc) v
+            where c.id = v.chat and (c.last_message is null or v.at >= c.last_message_at);
+    else
+        insert into session_chats as c (id, tenant_id, session_id, jid, pn, lid, last_message, last_message_at)
+            select distinct on (u.chat) u.chat, u.tenant, u.session, u.address, u.pn, u.lid, u.preview, u.at
+            from unnest(chats, p_tenant, p_session, p_address, p_pn, p_lid, p_preview, p_at)
+                with ordinality u(chat, tenant, session, address, pn, lid, preview, at, n)
+            order by u.chat, u.at desc, u.n desc
+            on conflict (id) do update
+                set last_message = excluded.last_message, last_message_at = excluded.last_message_at
+            where c.last_message is null or excluded.last_message_at >= c.last_message_at;
         insert into session_chat_aliases (session_id, address, chat_id, tenant_id)
             select u.session, u.address, u.chat, u.tenant
-            from unnest(p_session, p_address, chats, p_tenant, known) u(session, address, chat, tenant, known)
-            where not u.known on conflict do nothing;
+            from unnest(p_session, p_address, chats, p_tenant) u(session, address, chat, tenant)
+            on conflict do nothing;
     end if;
 
+    if cardinality(p_key) > 0 then
+        insert into idempotency (tenant_id, key, fingerprint, response, created_at)
+            select u.tenant, u.key, u.fingerprint, u.response, u.at
+            from unnest(p_tenant, p_key, p_fingerprint, p_response, p_at) u(tenant, key, fingerprint, response, at)
+            where u.key is not null order by u.tenant, u.key;
+    end if;
     insert into commands (id, tenant_id, session_id, shard, seq, kind, state, message_id, deadline, created_at, updated_at)
         select u.command, u.tenant, u.session, u.shard, u.seq, u.kind, 'queued', u.message, u.deadline, u.at, u.at
-        from unnest(p_command, p_tenant, p_session, shards, command_seqs, p_kind, p_message, p_deadline, p_at)
+        from unnest(p_command, p_tenant, p_session, p_shard, command_seqs, p_kind, p_message, p_deadline, p_at)
             u(command, tenant, session, shard, seq, kind, message, deadline, at);
     insert into session_messages (id, tenant_id, session_id, chat_id, direction, author, peer, wa_id, content, state,
         command_id, deadline, timestamp, updated_at)
@@ -474,68 +533,37 @@ begin
             u.deadline, u.at, u.at
         from unnest(p_message, p_tenant, p_session, chats, p_address, p_wa_id, p_content, p_command, p_deadline, p_at)
             u(message, tenant, session, chat, address, wa_id, content, command, deadline, at);
-    if cardinality(p_key) > 0 then
-        insert into idempotency (tenant_id, key, fingerprint, response, created_at)
-            select u.tenant, u.key, u.fingerprint, u.response, u.at
-            from unnest(p_tenant, p_key, p_fingerprint, p_response, p_at) u(tenant, key, fingerprint, response, at)
-            where u.key is not null order by u.tenant, u.key;
-    end if;
-    update sessions s set next_command_seq = s.next_command_seq + v.more, next_event_seq = s.next_event_seq + v.more,
-        queued = s.queued + v.more
-        from (select u.session, count(*) as more from unnest(p_session) u(session) group by u.session) v
-        where s.id = v.session;
+    with told as (select u.session, count(*) as more from unnest(p_session) u(session) group by u.session),
+        numbered as (update relays r set head = r.head + v.more, stamped_at = stamps[v.place]
+            from (select u.place, count(*) as more from unnest(places) u(place) where u.place is not null
+                  group by u.place) v
+            where r.shard = p_shards[v.place])
+    update sessions s set next_command_seq = s.next_command_seq + told.more,
+        next_event_seq = s.next_event_seq + told.more, queued = s.queued + told.more
+        from told where s.id = told.session;
 
-    for i in 1 .. cardinality(p_shards) loop
-        select r.head, r.stamped_at into event_head, event_stamp from relays r
-            where r.shard = p_shards[i] and r.log = 0 and r.epoch = p_epochs[i] for update;
-        select r.head, r.stamped_at into command_head, command_stamp from relays r
-            where r.shard = p_shards[i] and r.log = 1 and r.epoch = p_epochs[i] for update;
-        stamp := greatest(event_stamp, command_stamp, p_now);
-        if stamp is null then
-            raise exception 'a leased shard without its relay' using errcode = 'RC001';
-        end if;
-        fresh := cardinality(array_positions(shards, p_shards[i]));
-        if fresh > p_most[i] or exists (select from outbox o where o.shard = p_shards[i]) then
-            -- Rows of other nodes come first: the long way knows how many.
-            raise exception 'rows wait for their position' using errcode = 'RC001';
-        end if;
-        event_bases := event_bases || event_head;
-        command_bases := command_bases || command_head;
-        stamps := stamps || stamp;
-        if fresh > 0 then
-            update relays r set head = r.head + fresh, stamped_at = stamp where r.shard = p_shards[i];
-        end if;
-        n := -i;
-        command_position := command_head + fresh;
-        event_position := event_head + fresh;
-        return next;
-    end loop;
-
-    select array_agg(v.rank order by v.n) into ranks
-        from (select u.n, row_number() over (partition by u.shard order by u.n) as rank
-              from unnest(shards) with ordinality u(shard, n)) v;
     insert into events (event_id, tenant_id, shard, log, session_id, seq, type, version, occurred_at, data, position,
         stored_at)
-        select e.id, u.tenant, u.shard, e.log, u.session, e.seq, e.type, 1, u.at, e.data, e.base + u.rank, stamps[u.place]
-        from (select x.*, array_position(p_shards, x.shard) as place
-              from unnest(p_tenant, p_session, p_at, shards, ranks, p_wake, p_wake_data, command_seqs, p_kind, p_event,
-                  p_event_data, event_seqs) with ordinality
-                  x(tenant, session, at, shard, rank, wake, wake_data, command_seq, kind, event, event_data, event_seq, n)) u
-            cross join lateral (values
-                (u.event, 0, u.event_seq, 'message.queued', u.event_data, event_bases[u.place]),
-                (u.wake, 1, u.command_seq, u.kind, u.wake_data, command_bases[u.place])) e(id, log, seq, type, data, base)
-        where u.place is not null order by e.log, u.n;
-    insert into outbox (event_id, tenant_id, shard, log, session_id, seq, type, version, occurred_at, data)
-        select e.id, u.tenant, u.shard, e.log, u.session, e.seq, e.type, 1, u.at, e.data
-        from unnest(p_tenant, p_session, p_at, shards, p_wake, p_wake_data, command_seqs, p_kind, p_event,
-                p_event_data, event_seqs) with ordinality
-                u(tenant, session, at, shard, wake, wake_data, command_seq, kind, event, event_data, event_seq, n)
-            cross join lateral (values (u.event, 0, u.event_seq, 'message.queued', u.event_data),
-                (u.wake, 1, u.command_seq, u.kind, u.wake_data)) e(id, log, seq, type, data)
-        where array_position(p_shards, u.shard) is null order by u.n, e.log;
-
-    return query select u.n, u.command_seq, command_bases[u.place] + u.rank, u.event_seq, event_bases[u.place] + u.rank
-        from (select x.*, array_position(p_shards, x.shard) as place
-              from unnest(command_seqs, event_seqs, shards, ranks) with ordinality
-                  x(command_seq, event_seq, shard, rank, n)) u order by u.n;
+        select u.event, u.tenant, u.shard, 0, u.session, u.seq, 'message.queued', 1, u.at, u.data,
+            event_bases[u.place] + u.rank, stamps[u.place]
+        from unnest(p_event, p_tenant, p_shard, p_session, event_seqs, p_at, p_event_data, ranks, places)
+            u(event, tenant, shard, session, seq, at, data, rank, place)
+        where u.place is not null
+        union all
+        select u.event, u.tenant, u.shard, 1, u.session, u.seq, u.kind, 1, u.at, u.data,
+            command_bases[u.place] + u.rank, stamps[u.place]
+        from unnest(p_wake, p_tenant, p_shard, p_session, command_seqs, p_at, p_wake_data, ranks, places, p_kind)
+            u(event, tenant, shard, session, seq, at, data, rank, place, kind)
+        where u.place is not null;
+    if array_position(places, null) is not null then
+        insert into outbox (event_id, tenant_id, shard, log, session_id, seq, type, version, occurred_at, data)
+            select e.id, u.tenant, u.shard, e.log, u.session, e.seq, e.type, 1, u.at, e.data
+            from unnest(p_tenant, p_session, p_at, p_shard, p_wake, p_wake_data, command_seqs, p_kind, p_event,
+                    p_event_data, event_seqs, places) with ordinality
+                    u(tenant, session, at, shard, wake, wake_data, command_seq, kind, event, event_data, event_seq,
+                      place, n)
+                cross join lateral (values (u.event, 0, u.event_seq, 'message.queued', u.event_data),
+                    (u.wake, 1, u.command_seq, u.kind, u.wake_data)) e(id, log, seq, type, data)
+            where u.place is null order by u.n, e.log;
+    end if;
 end $$;

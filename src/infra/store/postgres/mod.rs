@@ -111,13 +111,7 @@ impl PostgresStore {
     /// One try of a batch.
     async fn transaction(&self, batch: &[Write]) -> Result<Answers> {
         let mut lent = self.writers.lend().await?;
-        // Another transaction that was first to use a name is the long way's business, too.
-        let answers = match commit::express(lent.conn(), &self.chat_ids, batch).await {
-            Ok(Some(answers)) => Ok(answers),
-            Ok(None) => commit::apply(lent.conn(), &self.chat_ids, batch).await,
-            Err(error) if error.code == CONTENDED => commit::apply(lent.conn(), &self.chat_ids, batch).await,
-            Err(error) => Err(error),
-        };
+        let answers = commit::commit(lent.conn(), &self.chat_ids, batch).await;
         match &answers {
             Ok(_) => lent.give_back(),
             Err(error) if error.code == CONTENDED => {

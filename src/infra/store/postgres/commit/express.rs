@@ -1,12 +1,13 @@
-//! The short way: a batch of nothing but accepted messages, and what numbers them, is one call of a function in the
-//! database and one round trip. Why: docs/adr/0013.
+//! The short way: the accepted messages of a batch, and what numbers them, are one call of a function in the database
+//! and one round trip. Why: docs/adr/0013.
 //!
-//! Promises: it accepts all of a batch or changes nothing; whoever is told `None` goes the long way, which judges.
+//! Promises: it accepts all it is given or changes nothing; whoever is told `None` goes the long way, which judges.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
 
 use super::ChatIds;
 use crate::domain::address::Server;
@@ -15,15 +16,17 @@ use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, EventType, Log};
 use crate::domain::ids::{EventId, Fence, Position, Shard};
 use crate::domain::time::now;
-use crate::domain::write::{Accept, NewMessage, Outcome, Write};
-use crate::infra::store::Answers;
+use crate::domain::write::{Accept, NewMessage, Write};
 use crate::infra::store::batch::accept::queued_data;
 use crate::infra::store::batch::outbox::{NewCommand, wake_data};
-use crate::infra::store::columns::{Columns, limit};
-use crate::infra::store::postgres::sql::{Cells, UNUSUAL, rows};
+use crate::infra::store::columns::limit;
+use crate::infra::store::postgres::sql::{Cells, UNUSUAL, row};
 
 const CALL: &str = "select * from recado_accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
     $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
+
+/// By stamped shard: where its logs end now, and what was added to each.
+pub(super) type Accepted = BTreeMap<Shard, ([Position; 2], [Vec<Entry>; 2])>;
 
 /// One message to accept, with what is told of it.
 struct Line<'w> {
@@ -38,32 +41,25 @@ struct Line<'w> {
     event_data: Data,
 }
 
-/// A batch that may go the short way.
-struct Express<'w> {
+/// Messages that may go the short way.
+pub(super) struct Express<'w> {
     lines: Vec<Line<'w>>,
     stamps: BTreeMap<Shard, (Fence, usize)>,
 }
 
-/// Accepts all of the batch; `None` when it must be judged.
-pub(in crate::infra::store::postgres) async fn express(
-    conn: &mut PgConnection,
-    chat_ids: &ChatIds,
-    writes: &[Write],
-) -> Result<Option<Answers>> {
-    let Some(express) = Express::of(writes)? else { return Ok(None) };
-    let chats = chat_ids.take(conn, express.lines.len()).await?;
-    let found = match rows(conn, CALL, express.cells(&chats)).await {
-        Ok(found) => found,
-        Err(error) if error.code == UNUSUAL => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    express.answers(writes, &found).map(Some)
+/// Where the rows of the messages are.
+struct Found {
+    command_seqs: Vec<i64>,
+    event_seqs: Vec<i64>,
+    /// By the order of the stamps: where each log ended before.
+    command_bases: Vec<i64>,
+    event_bases: Vec<i64>,
 }
 
 impl<'w> Express<'w> {
     /// Messages only, none of which shares a key or a command with another.
     #[expect(clippy::wildcard_enum_match_arm, reason = "every other write goes the long way")]
-    fn of(writes: &'w [Write]) -> Result<Option<Self>> {
+    pub(super) fn of(writes: impl Iterator<Item = &'w Write>) -> Result<Option<Self>> {
         let (mut lines, mut stamps) = (Vec::new(), BTreeMap::new());
         let (mut keys, mut commands) = (HashSet::new(), HashSet::new());
         for write in writes {
@@ -79,6 +75,24 @@ impl<'w> Express<'w> {
             }
         }
         Ok((!lines.is_empty()).then_some(Self { lines, stamps }))
+    }
+
+    /// Accepts them all, in the order of the writes; `None` when they must be judged.
+    pub(super) async fn accept(self, conn: &mut PgConnection, chat_ids: &ChatIds) -> Result<Option<Accepted>> {
+        let chats = chat_ids.take(conn, self.lines.len()).await?;
+        let found = match row(conn, CALL, self.cells(&chats)).await {
+            Ok(found) => found.ok_or_else(|| Error::bug("a function without an answer"))?,
+            Err(error) if error.code == UNUSUAL => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let list = |column| found.try_get::<Option<Vec<i64>>, _>(column).map_err(Error::bug);
+        let found = Found {
+            command_seqs: list(0)?.unwrap_or_default(),
+            event_seqs: list(1)?.unwrap_or_default(),
+            command_bases: list(2)?.unwrap_or_default(),
+            event_bases: list(3)?.unwrap_or_default(),
+        };
+        self.accepted(&found).map(Some)
     }
 
     fn cells(&self, chats: &[i64]) -> Cells {
@@ -121,39 +135,27 @@ impl<'w> Express<'w> {
             .ints(accepts().map(|accept| i64::from(accept.shard.0)))
     }
 
-    /// What each write is answered, from where the function put its rows.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "every other write goes the long way")]
-    fn answers(self, writes: &[Write], found: &[PgRow]) -> Result<Answers> {
-        let mut heads: BTreeMap<Shard, [Position; 2]> = BTreeMap::new();
-        let mut added: BTreeMap<Shard, [Vec<Entry>; 2]> = BTreeMap::new();
-        let shards: Vec<Shard> = self.stamps.keys().copied().collect();
-        let at = |n: i64| usize::try_from(n - 1).map_err(Error::bug);
-        for row in found {
-            let n = row.int(0)?;
-            if n < 0 {
-                let shard =
-                    shards.get(at(-n)?).ok_or_else(|| Error::bug("a stamp that was not asked for"))?;
-                heads.insert(*shard, [Position(row.int(4)?), Position(row.int(2)?)]);
-                continue;
-            }
-            let line = self.lines.get(at(n)?).ok_or_else(|| Error::bug("a message that was not given"))?;
-            let (Some(command), Some(event)) = (row.opt_int(2)?, row.opt_int(4)?) else { continue };
-            let [events, commands] = added.entry(line.accept.shard).or_default();
-            events.push(line.entry(Log::DomainEvents, row.int(3)?, Position(event)));
-            commands.push(line.entry(Log::SessionCommands, row.int(1)?, Position(command)));
+    /// What was numbered for each stamp, from where the function put its rows.
+    fn accepted(&self, found: &Found) -> Result<Accepted> {
+        let odd = || Error::bug("a message or a stamp that was not answered");
+        let mut accepted = Accepted::new();
+        let bases = found.event_bases.iter().zip(&found.command_bases);
+        for (shard, (events, commands)) in self.stamps.keys().zip(bases) {
+            accepted.insert(*shard, ([Position(*events), Position(*commands)], Default::default()));
         }
-        let answer = |write: &Write| match write {
-            Write::Accept(accept) => {
-                Ok(Outcome::Accepted { response: accept.response.clone(), replayed: false })
-            }
-            Write::Stamp(fence, _) => {
-                let heads = heads.get(&fence.shard).copied().unwrap_or_default();
-                let added = added.remove(&fence.shard).unwrap_or_default();
-                Ok(Outcome::Stamped { stamped: added.iter().map(Vec::len).sum(), heads, added })
-            }
-            _another => Err(Error::bug("a write that cannot go the short way")),
-        };
-        Ok(writes.iter().map(answer).collect())
+        let seqs = found.event_seqs.iter().zip(&found.command_seqs);
+        if seqs.len() != self.lines.len() || accepted.len() != self.stamps.len() {
+            return Err(odd());
+        }
+        for (line, (event, command)) in self.lines.iter().zip(seqs) {
+            let Some((heads, added)) = accepted.get_mut(&line.accept.shard) else { continue };
+            let [events, commands] = heads;
+            let ([more_events, more_commands], next) = (added, |head: Position| head.plus(1));
+            (*events, *commands) = (next(*events), next(*commands));
+            more_events.push(line.entry(Log::DomainEvents, *event, *events));
+            more_commands.push(line.entry(Log::SessionCommands, *command, *commands));
+        }
+        Ok(accepted)
     }
 }
 

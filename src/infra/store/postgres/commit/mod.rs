@@ -11,12 +11,14 @@ mod chats;
 mod consumers;
 mod create;
 mod express;
+mod handled;
 mod idempotency;
 mod inbound;
 mod leases;
 mod life;
 mod nodes;
 mod outbox;
+mod parts;
 mod progress;
 mod sessions;
 mod stamp;
@@ -32,7 +34,7 @@ use crate::infra::store::Answers;
 use crate::infra::store::batch::Batch;
 use crate::infra::store::batch::kinds::{Kinds, Mentioned};
 pub(super) use chats::ChatIds;
-pub(super) use express::express;
+pub(super) use parts::commit;
 
 /// The open transaction, and the batch applied in it.
 struct Tx<'c> {
@@ -42,7 +44,7 @@ struct Tx<'c> {
 }
 
 /// Applies a batch in a transaction of its own. After an `Err` one may be open still, or the connection be gone.
-pub(super) async fn apply(conn: &mut PgConnection, chat_ids: &ChatIds, writes: &[Write]) -> Result<Answers> {
+async fn apply(conn: &mut PgConnection, chat_ids: &ChatIds, writes: &[Write]) -> Result<Answers> {
     let mut mentioned = Mentioned::in_batch(writes);
     let kinds = Kinds::of(writes);
     plain(conn, "begin").await?;
