@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::or_fun_call,
+    clippy::disallowed_methods,
     unreachable_pub,
     reason = "a test fails by panicking, and its helpers are no tests to the linter"
 )]
