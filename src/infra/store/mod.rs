@@ -11,6 +11,7 @@
 pub mod backup;
 mod batch;
 mod columns;
+mod history;
 mod paging;
 pub mod postgres;
 pub mod sqlite;
