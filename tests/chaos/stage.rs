@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::bursts::{self, Inbound};
 use crate::check::{self, Log, Positions};
-use crate::cluster::streams::caught_up;
 use crate::cluster::standby::Replica;
+use crate::cluster::streams::caught_up;
 use crate::cluster::{Cluster, Made, SHARDS, audit, effects};
 use crate::load::{self, Ledger};
 use crate::rig::chance::Chance;
@@ -108,7 +108,10 @@ impl Stage {
     /// How often a device was taken over by a second link while the first was there, since the load began.
     pub(crate) async fn overlaps(&self) -> Result<u64> {
         let now = replaced(&self.cluster, &self.accounts).await?;
-        Ok(now.iter().map(|(phone, count)| count - self.replaced_before.get(phone).copied().unwrap_or(0)).sum())
+        Ok(now
+            .iter()
+            .map(|(phone, count)| count - self.replaced_before.get(phone).copied().unwrap_or(0))
+            .sum())
     }
 }
 
@@ -140,11 +143,25 @@ pub(crate) async fn play_sized(
     let linked = link_all(&service, &cluster.sandbox, names).await;
     let accounts: Arc<[Account]> = linked.with_context(|| cluster.last_words())?.into();
     let strangers = bursts::strangers(&service, &cluster.sandbox, size.strangers).await?;
-    say(&format!("  {} sessions on {} nodes after {:.1} s", size.sessions, made.nodes, started.elapsed().as_secs_f64()));
+    say(&format!(
+        "  {} sessions on {} nodes after {:.1} s",
+        size.sessions,
+        made.nodes,
+        started.elapsed().as_secs_f64()
+    ));
     let replaced_before = replaced(&cluster, &accounts).await?;
     let ledger = Arc::new(Ledger::default());
-    let mut stage =
-        Stage { cluster, service, accounts, chance: chance.fork(), size, ledger, forgiven: 0, replica: None, replaced_before };
+    let mut stage = Stage {
+        cluster,
+        service,
+        accounts,
+        chance: chance.fork(),
+        size,
+        ledger,
+        forgiven: 0,
+        replica: None,
+        replaced_before,
+    };
     let load = Load::start(&stage, strangers, &mut chance).await?;
     stage.accepted_more(10).await?;
     let own = faults(&mut stage).await.with_context(|| stage.cluster.last_words())?;
@@ -160,7 +177,10 @@ async fn replaced(cluster: &Cluster, accounts: &[Account]) -> Result<HashMap<Str
     for account in accounts {
         let view = admin.get(&format!("/admin/accounts/{}", account.phone)).await?;
         let devices = view["devices"].as_array().context("an account without devices")?;
-        all.insert(account.phone.clone(), devices.iter().filter_map(|device| device["replaced"].as_u64()).sum());
+        all.insert(
+            account.phone.clone(),
+            devices.iter().filter_map(|device| device["replaced"].as_u64()).sum(),
+        );
     }
     Ok(all)
 }
@@ -221,7 +241,8 @@ impl Load {
         let log = check::log(&stage.service, SHARDS).await?;
         self.until.send_replace(Some(log.positions.clone()));
         let followed = timeout(Duration::from_secs(60), self.follower.join_next()).await;
-        let (watched, resumes) = followed.context("the WebSocket did not catch up")?.context("no follower")???;
+        let (watched, resumes) =
+            followed.context("the WebSocket did not catch up")?.context("no follower")???;
         Ok(Settled { sent, log, watched, resumes })
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{ConnectOptions, Connection, Row};
 
 use super::Cluster;
@@ -65,7 +65,10 @@ pub(crate) async fn begin(cluster: &Cluster) -> Result<()> {
         let sql = format!(
             "create trigger chaos after {when} on {table} for each row when ({only}) execute function chaos_wrote('{table}')"
         );
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.with_context(|| (*table).to_owned())?;
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&mut conn)
+            .await
+            .with_context(|| (*table).to_owned())?;
     }
     Ok(conn.close().await?)
 }
@@ -99,23 +102,25 @@ pub(crate) async fn read(cluster: &Cluster) -> Result<Audit> {
     let notes = sqlx::query("select what, shard, port, node, epoch from chaos_notes order by n");
     let notes = notes.fetch_all(&mut conn).await?;
     conn.close().await?;
-    let (mut audit, mut holders) = (Audit::default(), HashMap::<i32, Holder>::new());
-    for note in notes {
-        let (what, shard, port): (&str, i32, i32) = (note.get(0), note.get(1), note.get(2));
-        let by = nodes.get(&port).cloned().unwrap_or_default();
-        if what == "lease" {
-            let holder = holders.entry(shard).or_default();
-            audit.hand_over(holder, by, note.get(3), note.get(4));
-            continue;
-        }
-        audit.writes += 1;
-        let held = holders.get(&shard).is_some_and(|holder| holder.by.iter().any(|node| by.contains(node)));
-        if !held {
-            audit.stale += 1;
-            *audit.where_stale.entry(what.to_owned()).or_default() += 1;
-        }
-    }
-    Ok(audit)
+    let note = |row: &PgRow| Note {
+        what: row.get(0),
+        shard: row.get(1),
+        by: nodes.get(&row.get(2)).cloned().unwrap_or_default(),
+        holder: row.get(3),
+        epoch: row.get(4),
+    };
+    Ok(Audit::of(notes.iter().map(note)))
+}
+
+/// What a trigger noted.
+struct Note {
+    what: String,
+    shard: i32,
+    /// The nodes that the connection may have been of.
+    by: Vec<usize>,
+    /// Of a lease: in whose name it is now, if in any.
+    holder: Option<String>,
+    epoch: Option<i64>,
 }
 
 /// Who holds a shard.
@@ -126,8 +131,25 @@ struct Holder {
 }
 
 impl Audit {
-    fn hand_over(&mut self, holder: &mut Holder, by: Vec<usize>, node: Option<String>, epoch: i64) {
-        let Some(_node) = node else {
+    fn of(notes: impl Iterator<Item = Note>) -> Self {
+        let (mut audit, mut holders) = (Self::default(), HashMap::<i32, Holder>::new());
+        for note in notes {
+            let holder = holders.entry(note.shard).or_default();
+            if note.what == "lease" {
+                audit.hand_over(holder, note);
+                continue;
+            }
+            audit.writes += 1;
+            if !holder.by.iter().any(|node| note.by.contains(node)) {
+                audit.stale += 1;
+                *audit.where_stale.entry(note.what).or_default() += 1;
+            }
+        }
+        audit
+    }
+
+    fn hand_over(&mut self, holder: &mut Holder, note: Note) {
+        let (Some(_node), Some(epoch), by) = (note.holder, note.epoch, note.by) else {
             // Given back: nobody may write until it is won again.
             holder.by.clear();
             return;
@@ -138,5 +160,36 @@ impl Audit {
         self.epochs_back += usize::from(epoch < holder.epoch);
         self.won += 1;
         *holder = Holder { by, epoch };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(what: &str, node: usize, epoch: Option<i64>) -> Note {
+        let holder = epoch.map(|_won| format!("node {node}"));
+        Note { what: what.to_owned(), shard: 3, by: vec![node], holder, epoch }
+    }
+
+    #[test]
+    fn only_the_holder_of_the_moment_may_write() {
+        let won = |node, epoch| note("lease", node, Some(epoch));
+        let (given_back, write) = (|node| note("lease", node, None), |node| note("relays", node, None));
+        let audit = Audit::of(
+            [
+                won(0, 1),
+                write(0),
+                write(1), // never had it
+                won(1, 2),
+                write(1),
+                write(0), // a zombie
+                given_back(1),
+                write(1),  // too late
+                won(0, 1), // an epoch of the past
+            ]
+            .into_iter(),
+        );
+        assert_eq!((audit.writes, audit.stale, audit.won, audit.epochs_back), (5, 3, 3, 1));
     }
 }

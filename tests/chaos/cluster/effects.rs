@@ -59,7 +59,8 @@ pub(crate) async fn read(cluster: &Cluster) -> Result<Effects> {
         sleep(Duration::from_millis(100)).await;
     }
     let (mut seen, mut last) = (HashSet::new(), HashMap::<Uuid, i64>::new());
-    let rows = sqlx::query("select session_id, seq from chaos_effects order by n").fetch_all(&mut conn).await?;
+    let rows =
+        sqlx::query("select session_id, seq from chaos_effects order by n").fetch_all(&mut conn).await?;
     for row in &rows {
         let (session, seq): (Uuid, i64) = (row.get(0), row.get(1));
         found.duplicates += usize::from(!seen.insert((session, seq)));

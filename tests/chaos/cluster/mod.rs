@@ -61,7 +61,7 @@ pub(crate) struct Cluster {
     /// Whether the nodes have a group of the test's own.
     pub(crate) effects: bool,
     key: String,
-    pub(crate) folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Cluster {
@@ -85,7 +85,8 @@ impl Cluster {
         }
         let front = Front::start(&nodes.iter().map(Node::addr).collect::<Vec<_>>())?;
         let (key, effects) = (String::new(), matches!(made.program, Program::Worker));
-        let mut cluster = Self { nodes, front, sandbox, postgres, redis, tables, effects, key, folder };
+        let mut cluster =
+            Self { nodes, front, sandbox, postgres, redis, tables, effects, key, _folder: folder };
         cluster.nodes[0].launch()?;
         cluster.nodes[0].ready().await?;
         cluster.key = first_key(&cluster.nodes[0]).await?;
@@ -111,10 +112,6 @@ impl Cluster {
     /// One node.
     pub(crate) fn api(&self, node: usize) -> Api {
         Api::new(self.nodes[node].addr(), Some(self.key.clone()))
-    }
-
-    pub(crate) fn key(&self) -> &str {
-        &self.key
     }
 
     /// Where Redis is, past all proxies.

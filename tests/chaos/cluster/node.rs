@@ -79,9 +79,7 @@ impl Node {
         let (folder, name, addr, variables) = (&self.folder, &self.name, self.addr, &self.variables);
         let process = match &self.program {
             Program::Recado => Process::start(folder, name, addr, &serve, variables)?,
-            Program::Other(path) => {
-                Process::start_program(folder, (name, path), addr, &serve, variables)?
-            }
+            Program::Other(path) => Process::start_program(folder, (name, path), addr, &serve, variables)?,
             Program::Worker => {
                 let words = crate::worker::words();
                 let binary = std::env::current_exe()?;

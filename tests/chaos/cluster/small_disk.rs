@@ -22,7 +22,11 @@ impl SmallDisk {
         std::fs::create_dir_all(folder)?;
         let mut holder = Command::new("unshare");
         holder.args(["--mount", "--propagation", "private", "sh", "-c", HOLD, "small-disk"]).arg(folder);
-        holder.arg(format!("{megabytes}m")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        holder
+            .arg(format!("{megabytes}m"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut holder = holder.process_group(0).spawn().context("unshare")?;
         let mut told = String::new();
         BufReader::new(holder.stdout.take().context("no pipe")?).read_line(&mut told)?;

@@ -10,8 +10,8 @@ use sqlx::{Connection, Row};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::{Cluster, apart};
 use super::audit::connect;
+use super::{Cluster, apart};
 use crate::net::proxy::Proxy;
 use crate::servers::keeper::{Kept, free_port};
 use crate::servers::postgres::{binaries, user};
@@ -89,7 +89,8 @@ fn start(from: u16, port: u16) -> Result<(Kept, TempDir)> {
     let text = |path: &Path| path.display().to_string();
     let (binary, data, port) = (text(&binaries.join("postgres")), text(&data), port.to_string());
     let mut command = vec![binary.as_str(), "-D", &data, "-p", &port];
-    for set in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200", "fsync=off"] {
+    for set in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200", "fsync=off"]
+    {
         command.extend(["-c", set]);
     }
     let server = Kept::start(folder.path(), user, &command);

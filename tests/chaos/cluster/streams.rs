@@ -167,3 +167,25 @@ pub(crate) async fn caught_up(cluster: &Cluster, redis: SocketAddr) -> Result<Du
         sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_repeated_or_foreign_is_counted() {
+        let log: Vec<Line> = (1..=5).map(|position| Line { position, event: Uuid::new_v4() }).collect();
+        let all: Vec<_> = log.iter().map(|line| (line.position, Some(line.event))).collect();
+        let counts = |entries: &[(i64, Option<Uuid>)]| {
+            let mut found = Streams::default();
+            found.compare(&log, entries);
+            (found.lost, found.duplicates, found.diverged)
+        };
+        assert_eq!(counts(&all), (0, 0, 0));
+        assert_eq!(counts(&all[2..]), (0, 0, 0), "trimmed in front");
+        assert_eq!(counts(&[all[0], all[1], all[3], all[4]]), (1, 0, 0), "a hole");
+        assert_eq!(counts(&[all[0], all[1], (3, all[1].1), all[3], all[4]]), (0, 1, 1), "one twice");
+        let more = [all, vec![(6, Some(Uuid::new_v4()))]].concat();
+        assert_eq!(counts(&more), (0, 0, 1), "one the tables never gave");
+    }
+}

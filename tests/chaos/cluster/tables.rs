@@ -40,7 +40,8 @@ pub(crate) struct Tables {
 pub(crate) async fn read(cluster: &Cluster) -> Result<Tables> {
     let mut conn = connect(&cluster.tables).await?;
     let (mut found, mut seqs, mut seen) = (Tables::default(), HashMap::new(), HashMap::<Uuid, usize>::new());
-    let rows = "select shard, log, position, event_id, session_id, seq from events order by shard, log, position";
+    let rows =
+        "select shard, log, position, event_id, session_id, seq from events order by shard, log, position";
     for row in sqlx::query(rows).fetch_all(&mut conn).await? {
         let key: Key = (row.get(0), row.get(1));
         let line = Line { position: row.get(2), event: row.get(3) };

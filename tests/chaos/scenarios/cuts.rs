@@ -1,4 +1,4 @@
-//! One node that loses its way to one of the servers, while the others have theirs.
+//! Ways to the servers that are slow for all nodes, and cut for one while the others have theirs.
 
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ const NOTICED: Duration = Duration::from_secs(30);
 pub(crate) async fn one_node_cut_off() -> Result<Verdict> {
     play("chaos-40", Made::default(), async |stage: &mut Stage| {
         let mut figures = json!({});
+        figures["slowAcceptSeconds"] = json!(round(everything_slow(stage).await?.as_secs_f64()));
         for (what, silent) in [("redis", false), ("postgres", false), ("redis", true), ("postgres", true)] {
             let victim = stage.chance.below(stage.cluster.nodes.len());
             all_ready(stage).await?;
@@ -52,6 +53,19 @@ pub(crate) async fn one_node_cut_off() -> Result<Verdict> {
         Ok(figures)
     })
     .await
+}
+
+/// Both servers are far away from every node for a while: everything goes on, slower. How long twenty accepts took.
+async fn everything_slow(stage: &Stage) -> Result<Duration> {
+    let late = Flow::Delay(Duration::from_millis(20));
+    let ways = || stage.cluster.nodes.iter().flat_map(|node| [&node.tables, &node.streams]);
+    ways().for_each(|way| way.flow(late, late));
+    sleep(Duration::from_secs(2 * LEASE)).await;
+    let accepted = stage.accepted_more(20).await?;
+    stage.all_online().await?;
+    ways().for_each(Proxy::heal);
+    say(&format!("  40 ms away: twenty accepts took {:.1} s", accepted.as_secs_f64()));
+    Ok(accepted)
 }
 
 fn way<'s>(stage: &'s Stage, node: usize, what: &str) -> &'s Proxy {

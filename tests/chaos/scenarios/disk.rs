@@ -80,7 +80,11 @@ pub(crate) async fn full() -> Result<Option<Figures>> {
     let many = ledger.accepted().len();
     while ledger.accepted().len() < many + 3 {
         scene.keep_running()?;
-        ensure!(started.elapsed() < Duration::from_secs(90), "it does not accept again{}", scene.process.last_words());
+        ensure!(
+            started.elapsed() < Duration::from_secs(90),
+            "it does not accept again{}",
+            scene.process.last_words()
+        );
         sleep(Duration::from_millis(20)).await;
     }
     let recovered = started.elapsed();
@@ -120,9 +124,8 @@ impl Scene {
         let mut words = disk.inside();
         words.extend([env!("CARGO_BIN_EXE_recado").to_owned(), "serve".to_owned()]);
         let at = folder.to_owned();
-        let start = move || {
-            Process::start_program(&at, ("service", Path::new("nsenter")), addr, &words, &variables)
-        };
+        let start =
+            move || Process::start_program(&at, ("service", Path::new("nsenter")), addr, &words, &variables);
         let sandbox = Sandbox::start(folder).await?;
         let mut process = start()?;
         process.ready("/readyz").await?;
@@ -159,7 +162,8 @@ impl Scene {
             ensure!(started.elapsed() < Duration::from_secs(60), "a full disk refuses nothing");
             self.keep_running()?;
             asked += 1;
-            let body = json!({"to": self.accounts[0].phone, "content": {"type": "text", "text": "x".repeat(4000)}});
+            let body =
+                json!({"to": self.accounts[0].phone, "content": {"type": "text", "text": "x".repeat(4000)}});
             let path = format!("/sessions/{}/messages", self.accounts[1].session);
             let (key, mut api) = (format!("full-{asked}"), self.service.api());
             match api.call("POST", &path, Some(&key), &body.to_string()).await {
@@ -192,7 +196,7 @@ impl Scene {
     /// Receipts that our devices have sent to the stranger's recipient so far.
     async fn receipts(&self) -> Result<u64> {
         let view = self.sandbox.api().get(&format!("/admin/accounts/{}", self.accounts[0].phone)).await?;
-        Ok(view["devices"][0]["receipted"].as_u64().context("no receipts")?)
+        view["devices"][0]["receipted"].as_u64().context("no receipts")
     }
 }
 

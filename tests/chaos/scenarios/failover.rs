@@ -43,7 +43,10 @@ pub(crate) async fn redis_replica_promoted() -> Result<Verdict> {
         let redis = stage.cluster.redis.clone();
         apart(move || redis.kill()).await?;
         let caught_up = stage.caught_up().await?;
-        say(&format!("  {behind} entries behind when promoted: caught up after {:.2} s", caught_up.as_secs_f64()));
+        say(&format!(
+            "  {behind} entries behind when promoted: caught up after {:.2} s",
+            caught_up.as_secs_f64()
+        ));
         Ok(json!({"entriesBehind": behind, "catchUpSecondsMost": round(caught_up.as_secs_f64())}))
     })
     .await
@@ -140,10 +143,13 @@ async fn alarms(cluster: &Cluster) -> Result<BTreeSet<Key>> {
     let mut told = BTreeSet::new();
     for node in &cluster.nodes {
         let text = crate::rig::plain_get(node.addr(), "/metrics").await?;
-        for line in text.lines().filter(|line| line.starts_with("relay_stream_ahead{") && line.ends_with(" 1")) {
+        for line in
+            text.lines().filter(|line| line.starts_with("relay_stream_ahead{") && line.ends_with(" 1"))
+        {
             for shard in 0..i32::from(SHARDS) {
                 for (log, part) in ["domain-events", "session-commands"].into_iter().enumerate() {
-                    let (shard_label, part_label) = (format!("shard=\"{shard}\""), format!("part=\"{part}\""));
+                    let (shard_label, part_label) =
+                        (format!("shard=\"{shard}\""), format!("part=\"{part}\""));
                     if line.contains(&shard_label) && line.contains(&part_label) {
                         told.insert((shard, i32::try_from(log)?));
                     }

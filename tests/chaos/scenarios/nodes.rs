@@ -24,7 +24,11 @@ pub(crate) async fn killed_one_by_one() -> Result<Verdict> {
             stage.cluster.nodes[victim].kill();
             let taken = taken_over(stage).await?;
             over.push(taken.as_secs_f64());
-            say(&format!("  kill {} of node {victim}: all connected elsewhere after {:.1} s", kill + 1, over[over.len() - 1]));
+            say(&format!(
+                "  kill {} of node {victim}: all connected elsewhere after {:.1} s",
+                kill + 1,
+                over[over.len() - 1]
+            ));
             stage.cluster.nodes[victim].launch()?;
             stage.cluster.nodes[victim].ready().await?;
         }
@@ -78,6 +82,11 @@ pub(super) async fn pauses(stage: &mut Stage) -> Result<Value> {
         sleep(Duration::from_secs(2)).await;
         // Its links were open all the time, since nobody told WhatsApp that it hangs: each was taken over once.
         let taken = stage.overlaps().await? - before;
+        ensure!(
+            taken <= stage.accounts.len() as u64,
+            "{taken} links taken over of {} sessions",
+            stage.accounts.len()
+        );
         stage.forgiven += taken;
         stage.cluster.nodes[victim].go_on()?;
         stage.cluster.nodes[victim].ready().await?;

@@ -65,7 +65,8 @@ async fn answers_while_away(stage: &mut Stage, away: Duration) -> Result<usize> 
     while Instant::now() < until {
         let node = refused % stage.cluster.nodes.len();
         let mut api = stage.cluster.api(node);
-        let body = json!({"to": stage.accounts[0].phone, "content": {"type": "text", "text": "nobody stores this"}});
+        let body =
+            json!({"to": stage.accounts[0].phone, "content": {"type": "text", "text": "nobody stores this"}});
         let path = format!("/sessions/{}/messages", stage.accounts[1].session);
         let key = format!("away-{refused}");
         let asked = Instant::now();

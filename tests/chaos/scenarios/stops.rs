@@ -126,7 +126,9 @@ async fn downtimes(mut admin: Api, stop: Arc<AtomicBool>) -> Result<HashMap<Stri
         let all = admin.get("/admin/accounts").await?;
         for account in all["accounts"].as_array().context("no accounts")? {
             let phone = text(account, "phone");
-            let online = account["devices"].as_array().is_some_and(|devices| devices.iter().any(|d| d["online"] == true));
+            let online = account["devices"]
+                .as_array()
+                .is_some_and(|devices| devices.iter().any(|d| d["online"] == true));
             if online {
                 since.remove(&phone);
             } else {
