@@ -42,6 +42,7 @@ const TABLES: &str = "
     create table leases (shard integer primary key, node text, address text not null, epoch bigint not null,
         expires_at bigint not null);
     create table facts (name text primary key, value text not null);
+    create table nodes (node text primary key);
     insert into facts values ('shards', '16');
 ";
 

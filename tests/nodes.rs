@@ -251,3 +251,54 @@ async fn a_start_without_its_servers_waits_and_says_for_what() {
     until("everything is there", async || (get("/readyz").await?.0 == 200).then_some(())).await;
     assert!(service.stop().await, "the stop was late");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_running_nodes_is_restored_into_another_database() {
+    let ground = Ground::new().await;
+    let node = ground.node("api,sessions,relay,consumers").await;
+    ground.shared(&node, &[4]).await;
+    let mut made = Vec::new();
+    for n in 0..20 {
+        let body = json!({"name": format!("session {n}"), "start": false});
+        let (status, answer) = ground.ask(&node, "POST", "/sessions", Some(body)).await;
+        assert!(status < 300, "{answer}");
+        made.push(answer["sessionId"].as_str().unwrap().to_owned());
+    }
+    let backups = tempfile::tempdir().unwrap();
+    let fresh = POSTGRES.create_database(None).await;
+    let recado = |url: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_recado"));
+        command.args(arguments).env_clear().env("DATABASE_URL", url).env("REDIS_URL", ground.redis.url());
+        command.env("RECADO_ENCRYPTION_KEY", "07".repeat(32)).env("RECADO_SHARDS", "4");
+        command.env("RECADO_DATA_DIR", backups.path().join("data"));
+        let done = command.output().unwrap();
+        let said =
+            String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{arguments:?}: {said}");
+    };
+    let folder = backups.path().join("backups");
+    recado(&ground.database, &["backup", "--to", folder.to_str().unwrap()]);
+    let key = node.key.clone();
+    stop([node]).await;
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    recado(&fresh, &["migrate"]);
+    recado(&fresh, &["restore", file.to_str().unwrap()]);
+    // Streams of before belong to the tables of before.
+    let elsewhere = Ground { database: fresh, redis: Redis::start(Keeps::Nothing), http: client() };
+    let node = Node { key, ..elsewhere.node("api,sessions,relay,consumers").await };
+    elsewhere.shared(&node, &[4]).await;
+    let (_, sessions) = elsewhere.ask(&node, "GET", "/sessions?limit=50", None).await;
+    let there: Vec<_> =
+        sessions["items"].as_array().unwrap().iter().map(|one| one["sessionId"].as_str()).collect();
+    assert_eq!(there, made.iter().map(|id| Some(id.as_str())).collect::<Vec<_>>());
+    let (_, page) = elsewhere.ask(&node, "GET", "/events?after=0&limit=200", None).await;
+    assert_eq!(page["items"].as_array().map(Vec::len), Some(20), "every event of before");
+    let (status, answer) = elsewhere.ask(&node, "POST", "/sessions", Some(json!({"start": false}))).await;
+    assert!(status < 300, "it goes on: {answer}");
+    until("the next event", async || {
+        let (_, page) = elsewhere.ask(&node, "GET", "/events?after=0&limit=200", None).await;
+        (page["items"].as_array().map(Vec::len) == Some(21)).then_some(())
+    })
+    .await;
+    stop([node]).await;
+}

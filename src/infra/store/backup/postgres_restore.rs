@@ -31,6 +31,7 @@ const NO_OWNER: &str = "update leases set node = null, expires_at = 0, epoch = g
 const NO_FIRST: &str = "insert into leases (shard, node, address, epoch, expires_at) \
     select n, null, '', $1, 0 from generate_series(0, \
         coalesce((select value::int from facts where name = 'shards'), 16) - 1) n on conflict do nothing";
+const NO_NODE: &str = "delete from nodes";
 const NO_RELAY: &str = "update relays set epoch = greatest(epoch + 1, $1)";
 const DEFAULT_PART: &str =
     "select partdefid::regclass::text from pg_partitioned_table where partrelid = quote_ident($1)::regclass";
@@ -82,6 +83,7 @@ async fn load(conn: &mut PgConnection, mut items: Receiver<Item>, contents: &Con
                     let set = query(SET).bind(&name.name).bind(name.last).bind(name.called);
                     set.execute(&mut *conn).await.map_err(failed)?;
                 }
+                query(NO_NODE).execute(&mut *conn).await.map_err(failed)?;
                 for fence in [NO_OWNER, NO_FIRST, NO_RELAY] {
                     query(fence).bind(next_epoch()).execute(&mut *conn).await.map_err(failed)?;
                 }

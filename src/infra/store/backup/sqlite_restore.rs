@@ -21,6 +21,7 @@ const NO_FIRST: &str = "insert into leases (shard, node, address, epoch, expires
     with recursive shards (n) as (select 0 union all select n + 1 from shards \
         where n + 1 < coalesce((select cast(value as integer) from facts where name = 'shards'), 1)) \
     select n, null, '', ?, 0 from shards where true on conflict do nothing";
+const NO_NODE: &str = "delete from nodes";
 const NO_RELAY: &str = "update relays set epoch = max(epoch + 1, ?)";
 
 /// Files that SQLite keeps beside its own.
@@ -84,6 +85,7 @@ fn prepared(backup: &Path, folder: &Path) -> Result<NamedTempFile> {
     let work = conn.unchecked_transaction().map_err(failed)?;
     work.execute(NO_OWNER, params![epoch]).map_err(failed)?;
     work.execute(NO_FIRST, params![epoch]).map_err(failed)?;
+    work.execute(NO_NODE, ()).map_err(failed)?;
     work.execute(NO_RELAY, params![epoch]).map_err(failed)?;
     work.commit().map_err(failed)?;
     conn.close().map_err(|(_conn, error)| failed(error))?;
