@@ -15,6 +15,21 @@ use super::wire::Wire;
 /// How long a process may take until it answers.
 const READY: Duration = Duration::from_secs(120);
 
+/// Runs `"$@"` under this shell's process id, with more files than a shell's default: a thousand sockets need them. Beside it
+/// something waits for the end of our side of a pipe, which comes even when we are killed, and then kills it, as long as
+/// it is still its child.
+const RUN: &str = r#"
+exec 3<&0
+(
+    cat <&3 >/dev/null
+    read -r _ _ _ parent _ </proc/self/stat
+    [ "$parent" != "$$" ] || kill -KILL "$$"
+) &
+exec 3<&-
+ulimit -n "$(ulimit -Hn)" 2>/dev/null
+exec "$@" </dev/null
+"#;
+
 /// A process that ends with its owner.
 pub(crate) struct Process {
     child: Child,
@@ -54,15 +69,13 @@ impl Process {
     ) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let output = OpenOptions::new().create(true).append(true).open(&log)?;
-        // A thousand sockets need more files than a shell's default; `exec` keeps the process id.
-        let raise = r#"ulimit -n "$(ulimit -Hn)" 2>/dev/null; exec "$@""#;
         let child = Command::new("sh")
-            .args(["-c", raise, "sh"])
+            .args(["-c", RUN, "sh"])
             .arg(program)
             .args(words)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
