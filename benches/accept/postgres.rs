@@ -49,7 +49,8 @@ pub(crate) async fn measure() -> Result<()> {
     let before = Inserts::measured(&engines, time)?;
     let mut variables = engines.variables().to_vec();
     variables.push(("RECADO_SESSION_QUEUE", "1000000".to_owned()));
-    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let variables: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut service = Service::start(folder.path(), &variables).await?;
     let mut accepted = accept(&service, time).await?;
 
@@ -70,7 +71,10 @@ async fn accept(service: &Service, time: Duration) -> Result<Accepted> {
     let keyed = load(service, &sessions, Some("keyed"), time).await?;
     let threads = usage::by_thread(service.pid()?)?;
     let bare = load(service, &sessions, None, time).await?;
-    say(&format!("  service, by thread      {}", usage::threads_line(&threads, &usage::by_thread(service.pid()?)?)));
+    say(&format!(
+        "  service, by thread      {}",
+        usage::threads_line(&threads, &usage::by_thread(service.pid()?)?)
+    ));
     let one = load(service, &sessions[..1], None, time).await?;
     let all = warm.accepted + keyed.accepted + bare.accepted + one.accepted;
     Ok(Accepted { keyed, bare, one, all })

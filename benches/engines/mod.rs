@@ -5,7 +5,12 @@
 #![allow(dead_code, reason = "each bench uses its part")]
 
 #[path = "../../tests/servers/mod.rs"]
-#[allow(clippy::expect_used, clippy::panic, unreachable_pub, reason = "written for tests, which fail by panicking")]
+#[allow(
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "written for tests, which fail by panicking"
+)]
 mod servers;
 
 use std::process::{Command, Stdio};
@@ -60,10 +65,7 @@ impl Engines {
     /// Inserts of one row of this size per transaction, per second, by so many clients of pgbench.
     pub(crate) fn inserts(&self, clients: usize, row: usize, time: Duration) -> Result<f64> {
         let script = tempfile::NamedTempFile::new()?;
-        std::fs::write(
-            script.path(),
-            format!("insert into plain (body) values ('{}');\n", "x".repeat(row)),
-        )?;
+        std::fs::write(script.path(), format!("insert into plain (body) values ('{}');\n", "x".repeat(row)))?;
         let mut bench = Command::new("pgbench");
         bench.args(["-n", "-M", "prepared", "-h", "127.0.0.1", "-U", "recado"]);
         bench.args(["-p", &self.postgres.port().to_string(), "-c", &clients.to_string()]);

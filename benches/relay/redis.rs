@@ -61,7 +61,10 @@ pub(crate) async fn measure() -> Result<()> {
     say(&format!("  again after FLUSHALL in {:.2} s: {refilled_per:.0} events/s", refilled.as_secs_f64()));
     say(&format!("  XADD of the same bodies, {BATCH} in one go: {xadds:.0}/s"));
     let (p50, p99) = (live.delays.percentile(0.5), live.delays.percentile(0.99));
-    say(&format!("  {:.0} events/s committed: commit to stream p50 {p50:.2} ms, p99 {p99:.2} ms", live.per_second));
+    say(&format!(
+        "  {:.0} events/s committed: commit to stream p50 {p50:.2} ms, p99 {p99:.2} ms",
+        live.per_second
+    ));
     last_line(
         "relay",
         &json!({
@@ -173,7 +176,8 @@ async fn read(stream: Arc<dyn Stream>, key: StreamKey, mut after: Position, coun
     let mut seen = Vec::new();
     while seen.len() < usize::try_from(count)? {
         let found = timeout(LAST, stream.read_from(key, after, 1_000, Duration::from_secs(1))).await;
-        let found = found.context("no entries come")??.context("entries were trimmed before they were read")?;
+        let found =
+            found.context("no entries come")??.context("entries were trimmed before they were read")?;
         let at = Instant::now();
         after = found.last().map_or(after, |last| last.position);
         for entry in &found {
@@ -185,5 +189,6 @@ async fn read(stream: Arc<dyn Stream>, key: StreamKey, mut after: Position, coun
 
 fn message(entry: &Entry) -> Result<String> {
     let data: serde_json::Value = serde_json::from_str(entry.event.data.as_str())?;
-    Ok(data["messageId"].as_str().context("an event without its message")?.to_owned())
+    let inside = if entry.event.kind == "message.queued" { &data } else { &data["payload"] };
+    Ok(inside["messageId"].as_str().context("an event without its message")?.to_owned())
 }

@@ -9,14 +9,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 
 use super::consumer::Consumers;
 pub use super::ledgers::Ledgers;
 use super::relay::Relays;
-use super::task::{ChildTask, spawn_child};
+use super::task::{ChildTask, send_at, spawn_child};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::Shard;
 use crate::domain::write::{Outcome, Write};
@@ -25,6 +27,9 @@ use crate::telemetry;
 
 /// The most writes of one transaction: keeps a commit under a few milliseconds.
 const BATCH_LIMIT: usize = 512;
+
+/// How long a write that is in no hurry waits for others to ride with.
+const UNHURRIED: Duration = Duration::from_millis(10);
 
 /// The behaviour.
 pub struct Ledger;
@@ -63,6 +68,10 @@ pub struct State {
     /// Bounded by the permits.
     waiting: Vec<(Write, Reply)>,
     under_way: Option<UnderWay>,
+    /// Whether a `Flush` is in the mailbox.
+    called: bool,
+    /// The `Flush` to come for what is in no hurry.
+    later: Option<ChildTask>,
 }
 
 /// A batch on its way through the store.
@@ -71,7 +80,7 @@ struct Batch {
     /// The shards whose logs it adds to.
     shards: BTreeSet<Shard>,
     replies: Vec<Reply>,
-    since: tokio::time::Instant,
+    since: Instant,
 }
 
 /// The batch being committed, and its answers to come.
@@ -88,7 +97,16 @@ impl Actor for Ledger {
 
     async fn pre_start(&self, _myself: ActorRef<Msg>, args: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { store, relays, consumers, ledgers } = args;
-        Ok(State { store, relays, consumers, ledgers, waiting: Vec::new(), under_way: None })
+        Ok(State {
+            store,
+            relays,
+            consumers,
+            ledgers,
+            waiting: Vec::new(),
+            under_way: None,
+            called: false,
+            later: None,
+        })
     }
 
     async fn handle(
@@ -99,16 +117,23 @@ impl Actor for Ledger {
     ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Write(write, reply, permit) => {
-                if state.waiting.is_empty() && state.under_way.is_none() {
-                    myself.cast(Msg::Flush)?;
-                }
                 state.waiting.push((*write, (reply, permit)));
+                if !state.called && state.under_way.is_none() {
+                    state.call(&myself)?;
+                }
             }
-            Msg::Flush => state.begin(&myself),
+            Msg::Flush => {
+                (state.called, state.later) = (false, None);
+                state.begin(&myself);
+            }
             Msg::Committed => {
                 let ended = state.under_way.take();
                 // First, so that the store is at work while the answers go out.
-                state.begin(&myself);
+                if state.hurried() {
+                    state.begin(&myself);
+                } else {
+                    state.call(&myself)?;
+                }
                 if let Some(UnderWay { batch, answers, _task }) = ended {
                     state.end(batch, answers.await.ok());
                 }
@@ -130,6 +155,22 @@ impl Actor for Ledger {
 }
 
 impl State {
+    /// Whether somebody waits for one of the writes.
+    fn hurried(&self) -> bool {
+        self.waiting.iter().any(|(write, _)| !matches!(write, Write::Handled(_)))
+    }
+
+    /// Has what waits committed: behind what is in the mailbox, or a little later when there is no hurry.
+    fn call(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
+        if self.hurried() {
+            self.called = true;
+            myself.cast(Msg::Flush)?;
+        } else if !self.waiting.is_empty() && self.later.is_none() {
+            self.later = Some(send_at(myself, Instant::now() + UNHURRIED, || Msg::Flush));
+        }
+        Ok(())
+    }
+
     /// What has gathered, up to the limit, with what numbers the rows it adds.
     fn gathered(&mut self) -> Option<Batch> {
         // A caller that gave up must not find its write done later.
@@ -141,7 +182,7 @@ impl State {
         let (mut writes, replies): (Vec<_>, Vec<_>) = self.waiting.drain(..most).unzip();
         let shards: BTreeSet<_> = writes.iter().filter_map(Write::wakes).collect();
         writes.extend(shards.iter().filter_map(|shard| self.relays.stamp(*shard)));
-        Some(Batch { writes: writes.into(), shards, replies, since: tokio::time::Instant::now() })
+        Some(Batch { writes: writes.into(), shards, replies, since: Instant::now() })
     }
 
     /// Commits what has gathered, unless a commit is under way: its end begins the next.

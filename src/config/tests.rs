@@ -73,7 +73,7 @@ fn postgres_brings_shards_and_needs_redis_and_a_key_and_shows_no_password() {
         ("RECADO_NODE_ADDRESS", "http://10.0.0.7:3000"),
     ];
     let config = read(&whole).unwrap();
-    assert_eq!((config.shards, config.ledgers), (16, 4));
+    assert_eq!((config.shards, config.ledgers), (16, 2));
     assert!(config.roles.serves() && !config.roles.owns());
     assert!(!format!("{config:?}").contains("hush"));
     let Problems(problems) = read(&[

@@ -56,7 +56,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable(
         "RECADO_LEDGERS",
-        "4",
+        "2",
         "Writers of this process on Postgres, each with a transaction of its own",
     ),
     variable(

@@ -64,7 +64,12 @@ impl Sink for SessionSink {
     }
 
     async fn inbound(&self, messages: Vec<InboundMessage>) -> Result<()> {
-        let inbound = Inbound { fence: self.fence, session: self.session, messages, at: now() };
-        self.ledgers.write_patiently(Write::Inbound(inbound)).await.map(|_done| ())
+        // All or an error, which brings all of it again: the part that was stored is known then.
+        for some in messages.chunks(Inbound::AT_ONCE) {
+            let (fence, session, messages) = (self.fence, self.session, some.to_vec());
+            let inbound = Inbound { fence, session, messages, at: now() };
+            self.ledgers.write_patiently(Write::Inbound(inbound)).await?;
+        }
+        Ok(())
     }
 }

@@ -288,6 +288,11 @@ pub struct Inbound {
     pub at: Timestamp,
 }
 
+impl Inbound {
+    /// The most messages of one write where there are many: what others write meanwhile gets in between.
+    pub const AT_ONCE: usize = 32;
+}
+
 /// One message from WhatsApp.
 #[derive(Clone, Debug)]
 pub struct InboundMessage {

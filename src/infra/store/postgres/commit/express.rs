@@ -9,21 +9,24 @@ use std::sync::Arc;
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
-use super::ChatIds;
+use super::{ChatIds, handled};
 use crate::domain::address::Server;
 use crate::domain::data::Data;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, EventType, Log};
 use crate::domain::ids::{EventId, Fence, Position, Shard};
 use crate::domain::time::now;
-use crate::domain::write::{Accept, NewMessage, Write};
+use crate::domain::write::{Accept, Handled, NewMessage, Write};
 use crate::infra::store::batch::accept::queued_data;
 use crate::infra::store::batch::outbox::{NewCommand, wake_data};
 use crate::infra::store::columns::limit;
 use crate::infra::store::postgres::sql::{Cells, UNUSUAL, row};
 
-const CALL: &str = "select * from recado_accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-    $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
+/// What consumers have handled rides along, where there is any.
+const CALL: &str = "select a.* from recado_accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+    $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27) a";
+const CALL_BOTH: &str = "select a.*, recado_handled($28, $29, $30, $31, $32, $33, $34, $35) from recado_accept($1, $2, $3, \
+    $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27) a";
 
 /// By stamped shard: where its logs end now, and what was added to each.
 pub(super) type Accepted = BTreeMap<Shard, ([Position; 2], [Vec<Entry>; 2])>;
@@ -77,10 +80,20 @@ impl<'w> Express<'w> {
         Ok((!lines.is_empty()).then_some(Self { lines, stamps }))
     }
 
-    /// Accepts them all, in the order of the writes; `None` when they must be judged.
-    pub(super) async fn accept(self, conn: &mut PgConnection, chat_ids: &ChatIds) -> Result<Option<Accepted>> {
+    /// Accepts them all, in the order of the writes, and stores what was handled; `None` when they must be judged.
+    pub(super) async fn accept(
+        self,
+        conn: &mut PgConnection,
+        chat_ids: &ChatIds,
+        done: &[&Handled],
+    ) -> Result<Option<Accepted>> {
         let chats = chat_ids.take(conn, self.lines.len()).await?;
-        let found = match row(conn, CALL, self.cells(&chats)).await {
+        let cells = self.cells(&chats);
+        let answer = match done {
+            [] => row(conn, CALL, cells).await,
+            done => row(conn, CALL_BOTH, handled::cells(cells, done)).await,
+        };
+        let found = match answer {
             Ok(found) => found.ok_or_else(|| Error::bug("a function without an answer"))?,
             Err(error) if error.code == UNUSUAL => return Ok(None),
             Err(error) => return Err(error),

@@ -13,19 +13,30 @@ use crate::infra::store::postgres::sql::{Cells, UNUSUAL, execute};
 
 const CALL: &str = "select recado_handled($1, $2, $3, $4, $5, $6, $7, $8)";
 
-/// Stores them; `false` when they must be judged, or one group is told of twice.
-pub(super) async fn handled(conn: &mut PgConnection, all: &[&Handled]) -> Result<bool> {
+/// Whether no group is told of twice: one statement changes a row once.
+pub(super) fn apart(all: &[&Handled]) -> bool {
     let mut groups = HashSet::new();
-    if !all.iter().all(|done| groups.insert((done.fence.shard, done.log, done.group.as_str()))) {
-        return Ok(false);
+    all.iter().all(|done| groups.insert((done.fence.shard, done.log, done.group.as_str())))
+}
+
+/// Stores them; `false` when they must be judged.
+pub(super) async fn handled(conn: &mut PgConnection, all: &[&Handled]) -> Result<bool> {
+    match execute(conn, CALL, cells(Cells::new(), all)).await {
+        Ok(_rows) => Ok(true),
+        Err(error) if error.code == UNUSUAL => Ok(false),
+        Err(error) => Err(error),
     }
+}
+
+/// The parameters, behind others.
+pub(super) fn cells(before: Cells, all: &[&Handled]) -> Cells {
     let above = || {
         all.iter().zip(1_usize..).flat_map(|(done, place)| {
             let above = done.above.iter().filter(|(position, _)| *position > done.cursor);
             above.map(move |(position, event)| (limit(place), position.0, event.0))
         })
     };
-    let cells = Cells::new()
+    before
         .ints(all.iter().map(|done| i64::from(done.fence.shard.0)))
         .ints(all.iter().map(|done| done.fence.epoch.0))
         .ints(all.iter().map(|done| log_number(done.log)))
@@ -33,10 +44,5 @@ pub(super) async fn handled(conn: &mut PgConnection, all: &[&Handled]) -> Result
         .ints(all.iter().map(|done| done.cursor.0))
         .ints(above().map(|(place, _, _)| place))
         .ints(above().map(|(_, position, _)| position))
-        .ids(above().map(|(_, _, event)| event));
-    match execute(conn, CALL, cells).await {
-        Ok(_rows) => Ok(true),
-        Err(error) if error.code == UNUSUAL => Ok(false),
-        Err(error) => Err(error),
-    }
+        .ids(above().map(|(_, _, event)| event))
 }

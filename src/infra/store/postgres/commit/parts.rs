@@ -1,13 +1,15 @@
-//! A batch taken apart: what can go a short way, and the rest. Each part is a transaction of its own.
+//! A batch taken apart: what can go the short way, and the rest in a transaction after it.
 //!
-//! Promises: answers in the order of the writes; each write stands or falls alone, as ever. If a later part fails, the
-//! whole batch fails and is tried again: what was committed already is found there and answered as it was.
+//! Promises: answers in the order of the writes; each write stands or falls alone, as ever. If the rest fails, the whole
+//! batch fails and is tried again: what was committed already is found there and answered as it was.
 
 use sqlx::postgres::PgConnection;
 
 use super::express::{Accepted, Express};
 use super::{ChatIds, apply, handled};
 use crate::domain::error::{Error, Result};
+use crate::domain::event::Entry;
+use crate::domain::ids::Position;
 use crate::domain::write::{Handled, Outcome, Write};
 use crate::infra::store::Answers;
 use crate::infra::store::postgres::sql::CONTENDED;
@@ -22,7 +24,7 @@ struct Parts<'w> {
     /// Whether the rest adds to a log.
     adds: bool,
     /// Whether something must come before what is accepted.
-    whole: bool,
+    first: bool,
 }
 
 impl<'w> Parts<'w> {
@@ -35,16 +37,27 @@ impl<'w> Parts<'w> {
                 Write::Handled(done) => parts.handled.push((place, done)),
                 Write::Stamp(..) => parts.stamps.push(place),
                 other => {
-                    parts.whole |=
+                    parts.first |=
                         matches!(other, Write::CreateSession(_) | Write::TakeLease(_) | Write::AddKey(_));
                     parts.adds |= other.wakes().is_some();
                     parts.rest.push(place);
                 }
             }
         }
-        // Nothing was accepted: the rows to number are the rest's, or were there before.
-        parts.adds |= parts.accepts.is_empty() && !parts.stamps.is_empty();
+        // Nothing is accepted: the rows to number are the rest's, or were there before.
+        parts.adds |= parts.accepts.is_empty();
         parts
+    }
+
+    /// What the rest is, once the others have been answered.
+    fn rest(&self, writes: &'w [Write]) -> (Vec<usize>, Vec<Write>) {
+        let mut places = self.rest.clone();
+        if self.adds {
+            places.extend(&self.stamps);
+        }
+        places.sort_unstable();
+        let rest = places.iter().filter_map(|place| writes.get(*place).cloned()).collect();
+        (places, rest)
     }
 }
 
@@ -54,42 +67,24 @@ pub(in crate::infra::store::postgres) async fn commit(
     chat_ids: &ChatIds,
     writes: &[Write],
 ) -> Result<Answers> {
-    let mut parts = Parts::of(writes);
-    if parts.whole {
+    let parts = Parts::of(writes);
+    let Some(mut accepted) = short(conn, chat_ids, writes, &parts).await? else {
         return apply(conn, chat_ids, writes).await;
-    }
+    };
     let mut answers: Vec<Option<Result<Outcome>>> = writes.iter().map(|_| None).collect();
-    let mut accepted = Accepted::new();
-    if !parts.accepts.is_empty() {
-        let some = parts.accepts.iter().chain(&parts.stamps).filter_map(|place| writes.get(*place));
-        match short(conn, chat_ids, Express::of(some)?).await? {
-            Some(done) => accepted = done,
-            None => return apply(conn, chat_ids, writes).await,
-        }
-        for place in std::mem::take(&mut parts.accepts) {
-            let Some(Write::Accept(accept)) = writes.get(place) else { continue };
+    for place in &parts.accepts {
+        if let Some(Write::Accept(accept)) = writes.get(*place) {
             let outcome = Outcome::Accepted { response: accept.response.clone(), replayed: false };
-            answers[place] = Some(Ok(outcome));
+            answers[*place] = Some(Ok(outcome));
         }
     }
-    if !parts.handled.is_empty() {
-        let all: Vec<_> = parts.handled.iter().map(|(_, done)| *done).collect();
-        if handled::handled(conn, &all).await? {
-            for (place, _) in &parts.handled {
-                answers[*place] = Some(Ok(Outcome::Done));
-            }
-        } else {
-            parts.rest.extend(parts.handled.iter().map(|(place, _)| *place));
-        }
+    for (place, _) in &parts.handled {
+        answers[*place] = Some(Ok(Outcome::Done));
     }
-    if parts.adds {
-        parts.rest.extend(&parts.stamps);
-    }
-    if !parts.rest.is_empty() {
-        parts.rest.sort_unstable();
-        let rest: Vec<Write> = parts.rest.iter().filter_map(|place| writes.get(*place).cloned()).collect();
-        for (place, answer) in parts.rest.iter().zip(apply(conn, chat_ids, &rest).await?) {
-            answers[*place] = Some(answer);
+    let (places, rest) = parts.rest(writes);
+    if !rest.is_empty() {
+        for (place, answer) in places.into_iter().zip(apply(conn, chat_ids, &rest).await?) {
+            answers[place] = Some(answer);
         }
     }
     for place in parts.stamps {
@@ -102,14 +97,28 @@ pub(in crate::infra::store::postgres) async fn commit(
     Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(missing()))).collect())
 }
 
-/// Another transaction that was first to use a name is the long way's business, too.
+/// What is accepted and what was handled, in one call. `None` when the whole batch must be judged: also when another
+/// transaction was first to use a name.
 async fn short(
     conn: &mut PgConnection,
     chat_ids: &ChatIds,
-    express: Option<Express<'_>>,
+    writes: &[Write],
+    parts: &Parts<'_>,
 ) -> Result<Option<Accepted>> {
-    let Some(express) = express else { return Ok(None) };
-    match express.accept(conn, chat_ids).await {
+    let done: Vec<_> = parts.handled.iter().map(|(_, done)| *done).collect();
+    if parts.first || !handled::apart(&done) {
+        return Ok(None);
+    }
+    let answer = if !parts.accepts.is_empty() {
+        let some = parts.accepts.iter().chain(&parts.stamps).filter_map(|place| writes.get(*place));
+        let Some(express) = Express::of(some)? else { return Ok(None) };
+        express.accept(conn, chat_ids, &done).await
+    } else if !done.is_empty() {
+        handled::handled(conn, &done).await.map(|stored| stored.then(Accepted::new))
+    } else {
+        return Ok(None);
+    };
+    match answer {
         Err(error) if error.code == CONTENDED => Ok(None),
         other => other,
     }
@@ -117,18 +126,16 @@ async fn short(
 
 /// What was numbered with the accepted messages, and with the rest after them.
 fn together(
-    heads: [crate::domain::ids::Position; 2],
-    mut added: [Vec<crate::domain::event::Entry>; 2],
+    heads: [Position; 2],
+    mut added: [Vec<Entry>; 2],
     rest: Option<Result<Outcome>>,
 ) -> Result<Outcome> {
-    let mut stamped = added.iter().map(Vec::len).sum();
+    let stamped = added.iter().map(Vec::len).sum();
     match rest {
         None => Ok(Outcome::Stamped { stamped, heads, added }),
-        Some(Ok(Outcome::Stamped { stamped: more, heads, added: [events, commands] })) => {
-            stamped += more;
-            added[0].extend(events);
-            added[1].extend(commands);
-            Ok(Outcome::Stamped { stamped, heads, added })
+        Some(Ok(Outcome::Stamped { stamped: more, heads, added: later })) => {
+            added.iter_mut().zip(later).for_each(|(added, later)| added.extend(later));
+            Ok(Outcome::Stamped { stamped: stamped + more, heads, added })
         }
         Some(other) => other,
     }
