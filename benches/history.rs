@@ -9,9 +9,11 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "any other answer is a mistake")]
 
 mod engines;
+#[allow(dead_code, reason = "a part of it is the relay bench's")]
 #[path = "relay/outbox.rs"]
 mod outbox;
 mod rig;
+#[allow(dead_code, reason = "a part of it is the relay bench's")]
 #[path = "relay/tree.rs"]
 mod tree;
 

@@ -295,7 +295,7 @@ fn pace(config: &Config) -> Pace {
         renew: ttl / 3,
         trust: ttl * 2 / 3,
         look: known.look.min(ttl / 5),
-        tick: known.tick.min(ttl / 15),
+        tick: known.tick.min(ttl / 30),
         drain: config.stop / 3,
     }
 }

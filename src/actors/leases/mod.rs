@@ -68,7 +68,7 @@ impl Default for Pace {
             renew: seconds(5),
             trust: seconds(10),
             look: seconds(2),
-            tick: seconds(1),
+            tick: Duration::from_millis(500),
             drain: seconds(10),
         }
     }
@@ -392,7 +392,8 @@ impl State {
     fn lose(&mut self, myself: &ActorRef<Msg>, shard: Shard, why: &str) {
         tracing::error!(shard = %shard, why, "a lease is lost: its shard stops");
         let margin = self.args.pace.ttl.saturating_sub(self.args.pace.trust);
-        self.end(myself, shard, Phase::Lost, margin / 2);
+        // Nothing can be written any more, so there is little to wait for; a kill may need a moment as well.
+        self.end(myself, shard, Phase::Lost, margin / 5);
     }
 
     fn end(&mut self, myself: &ActorRef<Msg>, shard: Shard, phase: Phase, within: Duration) {
