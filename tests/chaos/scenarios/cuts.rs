@@ -41,6 +41,9 @@ pub(crate) async fn one_node_cut_off() -> Result<Verdict> {
             stage.cluster.shared(stage.cluster.nodes.len()).await?;
             let caught_up = stage.caught_up().await?;
             stage.all_online().await?;
+            let overlaps = stage.overlaps().await?;
+            let phase = figures.as_object().map_or(0, serde_json::Map::len);
+            figures[format!("overlapsAfterPhase{phase}")] = json!(overlaps);
             let how = if silent { "Silent" } else { "Cut" };
             say(&format!(
                 "  node {victim} without {what}{}: not ready after {:.1} s; caught up {:.2} s after it was ready again",
