@@ -205,14 +205,19 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Whoever served it was killed: nobody may answer for this device any more.
+    /// Whoever served it was killed: nobody may answer for this device any more. The socket goes first: the engine would
+    /// wait for the store before, and the lease may have only moments left.
     fn drop(&mut self) {
         if self.ended || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
         self.watcher.mute();
         let (client, limit) = (self.client.clone(), self.shared.config.timeouts.close);
+        let dialler = self.dialler.clone();
         self.tasks.spawn_detached(Box::pin(async move {
+            if timeout(limit, dialler.hang_up()).await.is_err() {
+                tracing::warn!("a socket that nobody serves did not close in time");
+            }
             if timeout(limit, client.disconnect()).await.is_err() {
                 tracing::warn!("a connection that nobody serves did not end in time");
             }

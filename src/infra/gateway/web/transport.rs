@@ -7,7 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use reqwest::Url;
@@ -96,6 +96,8 @@ pub(super) struct Dialler {
     patience: Duration,
     last: Mutex<Dialled>,
     doubt: Arc<Doubt>,
+    /// The present connection.
+    open: Mutex<Option<Weak<dyn Transport>>>,
     /// How often there was doubt before the present connection.
     before: AtomicU64,
 }
@@ -109,7 +111,15 @@ impl fmt::Debug for Dialler {
 impl Dialler {
     pub(super) fn new(route: Route, tls: Arc<Connector>, patience: Duration, doubt: Arc<Doubt>) -> Self {
         let before = AtomicU64::new(doubt.count());
-        Self { route, tls, patience, last: Mutex::default(), doubt, before }
+        Self { route, tls, patience, last: Mutex::default(), doubt, open: Mutex::new(None), before }
+    }
+
+    /// Closes the socket now, whatever the engine still has to store before it would.
+    pub(super) async fn hang_up(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(transport) = open.and_then(|open| open.upgrade()) {
+            transport.disconnect().await;
+        }
     }
 
     /// Whether the present connection was silenced, since the store could not be read.
@@ -165,7 +175,9 @@ impl TransportFactory for Dialler {
         let (socket, _response) = self.step("upgrade_failed", builder.connect_on(stream)).await?;
         self.note(Dialled::Open);
         let (transport, events) = from_websocket(socket);
-        Ok((Muzzle::on(transport, self.doubt.clone(), before), events))
+        let transport = Muzzle::on(transport, self.doubt.clone(), before);
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(&transport));
+        Ok((transport, events))
     }
 }
 

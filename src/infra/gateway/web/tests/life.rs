@@ -175,6 +175,24 @@ async fn closing_ends_a_link_in_any_phase() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_killed_link_leaves_its_socket_at_once_even_if_the_store_hangs() {
+    let (rig, sandbox) = (Rig::new().await, sandbox().await);
+    let (a, mut b) = (rig.linked(&sandbox).await, rig.linked(&sandbox).await);
+    let (a_phone, b_phone) = (a.phone(), b.phone());
+    rig.writer.hangs.store(true, std::sync::atomic::Ordering::SeqCst);
+    let order = super::messages::order(&b_phone, "hello");
+    sandbox.send(&a_phone, order).await.unwrap();
+    b.ears.until("the message", |heard| !heard.inbound.is_empty()).await;
+    b.kill();
+    let killed = tokio::time::Instant::now();
+    let online = || sandbox.accounts().into_iter().find(|it| it.phone == b_phone).unwrap().devices[0].online;
+    until("its socket is closed", || !online()).await;
+    assert!(killed.elapsed() < Duration::from_secs(1), "only after {:?}", killed.elapsed());
+    rig.writer.hangs.store(false, std::sync::atomic::Ordering::SeqCst);
+    a.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_away_for_a_moment_costs_nothing() {
     let (rig, sandbox) = (Rig::new().await, sandbox().await);
     let running = rig.start(rig.account(endpoint(&sandbox)).await).await;

@@ -13,7 +13,7 @@ use crate::domain::write::{AuthOp, AuthWrite};
 use crate::infra::gateway::web::WebConfig;
 use crate::infra::gateway::{LinkEnd, LinkEvent, SendError};
 
-fn order(to: &str, text: &str) -> SendText {
+pub(super) fn order(to: &str, text: &str) -> SendText {
     SendText {
         to: to.to_owned(),
         text: text.to_owned(),

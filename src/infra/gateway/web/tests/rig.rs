@@ -5,7 +5,7 @@
     reason = "the engine's enums grow; what we do not know is passed over on purpose"
 )]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(super) struct Writer {
     pub(super) store: Arc<dyn Store>,
     /// How many writes to refuse from now on.
     pub(super) refuse: AtomicUsize,
+    /// Whether writes get no answer.
+    pub(super) hangs: AtomicBool,
     pub(super) writes: Mutex<Vec<AuthWrite>>,
 }
 
@@ -46,6 +48,9 @@ impl AuthWriter for Writer {
             self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if refused.is_ok() {
             return Err(Error::unavailable("test", "the store is away"));
+        }
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
         }
         self.writes.lock().unwrap().push(write.clone());
         self.store.commit([Write::Auth(write)].into()).await?.pop().unwrap().map(drop)
@@ -81,8 +86,12 @@ impl Rig {
         };
         let answer = store.commit([Write::TakeLease(lease)].into()).await.unwrap().remove(0).unwrap();
         let Outcome::Lease(Some(epoch)) = answer else { panic!("no lease: {answer:?}") };
-        let writer =
-            Arc::new(Writer { store: store.clone(), refuse: AtomicUsize::new(0), writes: Mutex::default() });
+        let writer = Arc::new(Writer {
+            store: store.clone(),
+            refuse: AtomicUsize::new(0),
+            hangs: AtomicBool::new(false),
+            writes: Mutex::default(),
+        });
         let vault = Arc::new(Vault::new(&[7; 32]));
         let gateway = WebGateway::new(config, store.clone(), writer.clone(), vault.clone()).unwrap();
         Self { store, writer, gateway, fence: Fence { shard: Shard(0), epoch }, vault, _folder: folder }
@@ -223,6 +232,11 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Ends whoever serves the link, without a goodbye.
+    pub(super) fn kill(&mut self) {
+        self.task.abort_all();
+    }
+
     fn start(account: Account, link: Arc<dyn Link>, ears: Arc<Ears>) -> Self {
         let mut task = JoinSet::new();
         let (run, told) = (link.clone(), ears.clone());
