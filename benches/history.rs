@@ -10,9 +10,11 @@
 
 mod engines;
 #[path = "relay/outbox.rs"]
+#[allow(dead_code, reason = "the relay's bench uses all of it")]
 mod outbox;
 mod rig;
 #[path = "relay/tree.rs"]
+#[allow(dead_code, reason = "the relay's bench uses all of it")]
 mod tree;
 
 use std::sync::Arc;

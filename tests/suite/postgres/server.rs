@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use recado::domain::Kind;
+use recado::infra::store::Store;
 use recado::infra::store::postgres::{PostgresStore, Settings};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
