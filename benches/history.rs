@@ -11,10 +11,12 @@
 mod engines;
 #[allow(dead_code, reason = "a part of it is the relay bench's")]
 #[path = "relay/outbox.rs"]
+#[allow(dead_code, reason = "the relay's bench uses all of it")]
 mod outbox;
 mod rig;
 #[allow(dead_code, reason = "a part of it is the relay bench's")]
 #[path = "relay/tree.rs"]
+#[allow(dead_code, reason = "the relay's bench uses all of it")]
 mod tree;
 
 use std::sync::Arc;

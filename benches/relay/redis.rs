@@ -1,5 +1,4 @@
-//! The same from Postgres into Redis: rows that wait without a position, then the same rows again after Redis has lost
-//! everything, next to XADD of the same bodies, 512 commands in one go; then how long a commit takes to the stream
+//! The same from Postgres into Redis: rows that wait without a position, next to XADD of the same bodies, 512 commands in one go; then how long a commit takes to the stream
 //! under a steady load.
 //!
 //! A delay begins when the commit is answered, which is when the relay is told, and ends when a reader that waits in
@@ -45,8 +44,6 @@ pub(crate) async fn measure() -> Result<()> {
     let stream: Arc<dyn Stream> =
         Arc::new(RedisStream::open(&engines.redis.url(), StreamSettings::default())?);
     let drained = drain(&store, &stream, fence, waiting).await?;
-    engines.redis.flush();
-    let refilled = drain(&store, &stream, fence, waiting).await?;
 
     let bodies = bodies(&*store).await?;
     ensure!(bodies.len() == usize::try_from(waiting)?, "{} of {waiting} numbered", bodies.len());
@@ -55,10 +52,8 @@ pub(crate) async fn measure() -> Result<()> {
     engines.redis.flush();
     let mut live = Live::measure(&store, &stream, fence, &sessions).await?;
 
-    let of = |took| rate(bodies.len(), took);
-    let (drained_per, refilled_per) = (of(drained), of(refilled));
+    let drained_per = rate(bodies.len(), drained);
     say(&format!("  drained {waiting} events in {:.2} s: {drained_per:.0} events/s", drained.as_secs_f64()));
-    say(&format!("  again after FLUSHALL in {:.2} s: {refilled_per:.0} events/s", refilled.as_secs_f64()));
     say(&format!("  XADD of the same bodies, {BATCH} in one go: {xadds:.0}/s"));
     let (p50, p99) = (live.delays.percentile(0.5), live.delays.percentile(0.99));
     say(&format!(
@@ -71,7 +66,6 @@ pub(crate) async fn measure() -> Result<()> {
             "store": "postgres", "stream": "redis", "events": waiting,
             "eventsPerSecond": drained_per, "seconds": round(drained.as_secs_f64()),
             "xaddsPerSecond": xadds, "ratio": round(drained_per / xadds),
-            "refilledPerSecond": refilled_per, "refilledRatio": round(refilled_per / xadds),
             "liveEventsPerSecond": live.per_second, "liveEvents": live.delays.len(),
             "liveP50Ms": p50, "liveP99Ms": p99,
             "fromRequestP50Ms": live.whole.percentile(0.5), "fromRequestP99Ms": live.whole.percentile(0.99),
