@@ -471,10 +471,6 @@ begin
         if found_rows <> 2 * stamping then
             raise exception 'a stale stamp' using errcode = 'RC001';
         end if;
-        if exists (select from outbox o where o.shard = any(p_shards)) then
-            -- Rows of other nodes come first: the long way knows how many.
-            raise exception 'rows wait for their position' using errcode = 'RC001';
-        end if;
     end if;
 
     select count(*), bool_and(s.queued + v.rank <= v.most and s.shard = v.shard and s.tenant_id = v.tenant
@@ -490,6 +486,11 @@ begin
               from sessions s where s.id = any(p_session) order by s.id for no key update) s on s.id = v.session;
     if found_rows <> wanted or not valid then
         raise exception 'not all can be accepted' using errcode = 'RC001';
+    end if;
+    -- Rows of other nodes come first: the long way knows how many. Only now, when the sessions are locked: before, a row
+    -- of one of them could still be on its way, with an earlier seq than ours.
+    if stamping > 0 and exists (select from outbox o where o.shard = any(p_shards)) then
+        raise exception 'rows wait for their position' using errcode = 'RC001';
     end if;
 
     select array_agg(coalesce(v.chat_id, v.first_id) order by v.n), bool_and(v.chat_id is not null) into chats, known

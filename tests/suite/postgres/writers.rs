@@ -13,7 +13,7 @@ use recado::domain::write::{Outcome, Write};
 use recado::infra::store::Store;
 use tokio::task::JoinSet;
 
-use super::{beside, run, store, world};
+use super::{beside, count, run, store, world};
 use crate::invariants::Open;
 use crate::store::world::{code, key};
 
@@ -216,7 +216,7 @@ async fn a_commit_abandoned_anywhere_leaves_all_or_nothing_and_nothing_open() {
     let mut other = beside(&url).await;
     let open = "select count(*) from pg_stat_activity where datname = current_database() \
         and state like 'idle in transaction%' and application_name = 'recado'";
-    assert_eq!(super::count(&mut other, open).await, 0);
+    assert_eq!(count(&mut other, open).await, 0);
     world.check(Open::Allowed).await;
 }
 
@@ -232,4 +232,40 @@ async fn a_character_that_postgres_cannot_hold_is_replaced_and_holds_up_nobody()
     assert_eq!(seen.len(), 1);
     let recado::domain::content::Content::Text { text, .. } = &seen[0].content else { panic!() };
     assert_eq!(text, "a\0b", "JSON keeps it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_node_was_just_accepting_is_numbered_before_what_comes_after_it() {
+    let (world, url) = world().await;
+    let session = world.session().await;
+    world.stamp(64).await;
+    // Another node, which numbers nothing, in the middle of its transaction: it has the session and the next seq.
+    let mut other = beside(&url).await;
+    let id = session.0;
+    run(&mut other, &format!("begin; select from sessions where id = '{id}' for update")).await;
+    run(
+        &mut other,
+        &format!(
+            "insert into outbox (event_id, tenant_id, shard, log, session_id, seq, type, version, occurred_at, data)
+                select gen_random_uuid(), tenant_id, shard, 0, id, next_event_seq, 'message.queued', 1, 1, '{{}}'
+                from sessions where id = '{id}';
+             update sessions set next_event_seq = next_event_seq + 1 where id = '{id}'"
+        ),
+    )
+    .await;
+    let batch = [Write::Accept(world.message(session, "después")), Write::Stamp(world.fence, 64)];
+    let store = world.store.clone();
+    let owner = tokio::spawn(async move { store.commit(batch.into()).await });
+    let mut watch = beside(&url).await;
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    let late = tokio::time::Instant::now() + Duration::from_secs(30);
+    while count(&mut watch, waits).await == 0 {
+        assert!(tokio::time::Instant::now() < late, "the owner does not wait for the session");
+    }
+    run(&mut other, "commit").await;
+    let answers = owner.await.unwrap().unwrap();
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    world.stamp(64).await;
+    let seqs: Vec<_> = world.events(session, Log::DomainEvents).await.iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, [1, 2, 3], "by position");
 }
