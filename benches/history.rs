@@ -9,12 +9,10 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "any other answer is a mistake")]
 
 mod engines;
-#[allow(dead_code, reason = "a part of it is the relay bench's")]
 #[path = "relay/outbox.rs"]
 #[allow(dead_code, reason = "the relay's bench uses all of it")]
 mod outbox;
 mod rig;
-#[allow(dead_code, reason = "a part of it is the relay bench's")]
 #[path = "relay/tree.rs"]
 #[allow(dead_code, reason = "the relay's bench uses all of it")]
 mod tree;
