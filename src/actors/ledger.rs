@@ -3,8 +3,8 @@
 //! Promises: an answer is given after the commit; one bad write never fails another; beyond a bounded depth new
 //! writes are refused at once with `Busy` and lose nothing.
 //!
-//! Group commit without a timer: the first write casts `Flush` behind itself. The mailbox is first in, first out, so
-//! all that arrived with it stands in front. What arrives during a commit is the next batch, begun at its end. Each
+//! Group commit without a timer for whoever waits: the first write casts `Flush` behind itself. The mailbox is first in,
+//! first out, so all that arrived with it stands in front. Only what nobody waits for is put off by some milliseconds. What arrives during a commit is the next batch, begun at its end. Each
 //! transaction numbers the rows it adds, with the right its shard's relay lends.
 
 use std::collections::BTreeSet;
