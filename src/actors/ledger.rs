@@ -19,7 +19,7 @@ use super::consumer::Consumers;
 pub use super::ledgers::Ledgers;
 use super::relay::Relays;
 use super::task::{ChildTask, send_at, spawn_child};
-use crate::domain::error::{Error, Result};
+use crate::domain::error::{Error, Kind, Result};
 use crate::domain::ids::Shard;
 use crate::domain::write::{Outcome, Write};
 use crate::infra::store::{Answers, Store};
@@ -27,6 +27,9 @@ use crate::telemetry;
 
 /// The most writes of one transaction: keeps a commit under a few milliseconds.
 const BATCH_LIMIT: usize = 512;
+
+/// So many writes in a row that the store does not answer, and it is not asked about the rest of a batch.
+const AWAY: u32 = 2;
 
 /// How long a write that is in no hurry waits for others to ride with.
 const UNHURRIED: Duration = Duration::from_millis(10);
@@ -249,8 +252,16 @@ async fn commit(store: &dyn Store, writes: &Arc<[Write]>) -> Answers {
     }
     tracing::warn!(error = %failure, writes = writes.len(), "a batch failed and is replayed write by write");
     let mut answers = Vec::with_capacity(writes.len());
+    // A store that is away is away for all: their callers would have gone before it had refused each of them.
+    let mut away = 0;
     for write in writes.iter() {
+        if away == AWAY {
+            answers.push(Err(failure.clone()));
+            continue;
+        }
         let answer = store.commit(Arc::new([write.clone()])).await;
+        let failed = matches!(&answer, Err(error) if error.kind == Kind::Unavailable);
+        away = if failed { away + 1 } else { 0 };
         answers.push(
             answer.and_then(|mut one| {
                 one.pop().unwrap_or_else(|| Err(Error::bug("a write without an answer")))
