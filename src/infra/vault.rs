@@ -95,6 +95,14 @@ impl Vault {
         Ok(Zeroizing::new(derive.finalize().into_bytes().into()))
     }
 
+    /// The vault of the keys that access tokens are signed with: that of a session that cannot be.
+    ///
+    /// # Errors
+    /// As for [`Vault::session`].
+    pub fn signing_keys(&self) -> Result<SessionVault> {
+        self.session(SessionId(uuid::Uuid::max()))
+    }
+
     /// The vault of one session.
     ///
     /// # Errors
