@@ -26,6 +26,7 @@ pub mod ledger;
 mod ledgers;
 pub mod mailbox;
 pub mod neighbours;
+mod people;
 pub mod pulse;
 pub mod queries;
 pub mod relay;

@@ -11,6 +11,7 @@
 mod commit;
 mod connections;
 mod migrations;
+mod people;
 mod read;
 mod retention;
 mod settings;
@@ -33,8 +34,8 @@ use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
 use crate::domain::time::{Timestamp, now};
 use crate::domain::view::{
-    ChatView, DeadLetterView, EventFilter, GroupState, KeyView, LogHead, MessageView, Page, PageRequest,
-    Redriving, SessionView, Transition,
+    ChatView, DeadLetterView, EventFilter, GroupState, LogHead, MessageView, Page, PageRequest, Redriving,
+    SessionView, Transition,
 };
 use crate::domain::write::Write;
 use commit::ChatIds;
@@ -193,6 +194,7 @@ macro_rules! ask {
         answer
     }};
 }
+use ask;
 
 #[async_trait]
 impl Store for PostgresStore {
@@ -217,14 +219,6 @@ impl Store for PostgresStore {
 
     async fn upkeep(&self, at: Timestamp) -> Result<usize> {
         ask!(self, retention::step, &self.settings, at)
-    }
-
-    async fn key(&self, hash: &[u8; 32]) -> Result<Option<KeyView>> {
-        ask!(self, read::keys::key, hash)
-    }
-
-    async fn keys(&self, tenant: TenantId) -> Result<i64> {
-        ask!(self, read::keys::count, tenant)
     }
 
     async fn session(&self, tenant: TenantId, session: SessionId) -> Result<Option<SessionView>> {

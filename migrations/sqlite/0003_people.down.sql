@@ -1,0 +1,18 @@
+drop trigger audit_log_is_not_cut;
+drop trigger audit_log_is_not_changed;
+drop table audit_log;
+drop table signing_keys;
+alter table api_keys drop column replaced_by;
+alter table api_keys drop column revoked_at;
+alter table api_keys drop column last_used_at;
+alter table api_keys drop column expires_at;
+alter table api_keys drop column created_by;
+alter table api_keys drop column sessions;
+alter table api_keys drop column scopes;
+alter table api_keys drop column prefix;
+drop table one_time_tokens;
+drop table logins;
+drop table users;
+alter table tenants drop column suspended_at;
+alter table tenants drop column next_event_seq;
+alter table tenants drop column name;
