@@ -121,7 +121,7 @@ enum MetricKind {
 }
 
 /// Every metric: kind, name, unit, help.
-const HELP: [(MetricKind, &str, Unit, &str); 21] = [
+const HELP: [(MetricKind, &str, Unit, &str); 24] = [
     (
         MetricKind::Counter,
         "http_requests_total",
@@ -129,6 +129,9 @@ const HELP: [(MetricKind, &str, Unit, &str); 21] = [
         "Requests answered, by route, method and status",
     ),
     (MetricKind::Histogram, "http_request_seconds", Unit::Seconds, "Time to answer a request, by route"),
+    (MetricKind::Counter, "password_checks_total", Unit::Count, "Passwords checked, also of nobody's"),
+    (MetricKind::Counter, "logins_total", Unit::Count, "Passwords given at the login, by outcome"),
+    (MetricKind::Counter, "login_renewals_total", Unit::Count, "Refresh tokens presented, by outcome"),
     (MetricKind::Counter, "ledger_writes_total", Unit::Count, "Writes committed"),
     (
         MetricKind::Counter,
@@ -266,6 +269,21 @@ fn count(entries: usize) -> u64 {
 
 fn distance(from: Position, to: Position) -> f64 {
     f64::from(u32::try_from(to.0.saturating_sub(from.0).max(0)).unwrap_or(u32::MAX))
+}
+
+/// A password was checked.
+pub fn password_checked() {
+    metrics::counter!("password_checks_total").increment(1);
+}
+
+/// Somebody gave a password at the login.
+pub fn login(outcome: &'static str) {
+    metrics::counter!("logins_total", "outcome" => outcome).increment(1);
+}
+
+/// Somebody presented a refresh token.
+pub fn refresh(outcome: &'static str) {
+    metrics::counter!("login_renewals_total", "outcome" => outcome).increment(1);
 }
 
 /// One answered request.

@@ -46,6 +46,13 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// What another phase of the same kind saw.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.times.extend(&other.times);
+        self.took += other.took;
+    }
+
     pub(crate) fn rate(&self) -> f64 {
         rate(self.times.len(), self.took)
     }
@@ -64,6 +71,17 @@ pub(crate) async fn load(
     keys: Option<&str>,
     time: Duration,
 ) -> Result<Load> {
+    load_by(service, service.key(), (sessions, keys), time).await
+}
+
+/// The same with another credential than the service's key.
+pub(crate) async fn load_by(
+    service: &Service,
+    bearer: &str,
+    (sessions, keys): (&[String], Option<&str>),
+    time: Duration,
+) -> Result<Load> {
+    let api = Api::new(service.addr(), Some(bearer.to_owned()));
     let started = Instant::now();
     let until = started + time;
     let mut clients = JoinSet::new();
@@ -72,7 +90,7 @@ pub(crate) async fn load(
         let body = json!({"to": to, "content": {"type": "text", "text": "A message of the usual length, about so."}});
         let key = keys.map(|phase| format!("{phase}-{n:03}-00000000"));
         let path = format!("/sessions/{session}/messages");
-        let request = service.api().request("POST", &path, key.as_deref(), &body.to_string());
+        let request = api.request("POST", &path, key.as_deref(), &body.to_string());
         clients.spawn(client(service.addr(), request, keys.is_some(), until));
     }
     let mut load = Load::default();

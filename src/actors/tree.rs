@@ -4,6 +4,7 @@
 //! Node                              escalate: a failed tree ends the process
 //! ├── ledger n                      the writers: group commit; a shard's writes go to one of them
 //! ├── archive                       reads
+//! ├── identity                      passwords and access tokens; the keys for these
 //! ├── hub k                         WebSocket clients of a shard's events
 //! ├── shards                        subtrees of the shards owned here
 //! │   └── shard k                   a lost lease or an exhausted child ends the whole subtree
@@ -36,6 +37,7 @@ use super::handler::Handler;
 use super::hints;
 use super::hub::{self, Hub, HubActor};
 use super::hubs::Hubs;
+use super::identity::{self, Identity};
 use super::intake;
 use super::leases::{self, Above, Leases, Pace};
 use super::ledger::{self, Ledger, Ledgers};
@@ -79,6 +81,8 @@ pub struct Parts {
     pub ledgers: Ledgers,
     /// The way to read.
     pub queries: Queries,
+    /// Passwords and tokens.
+    pub identity: identity::Arguments,
     /// The relays' wake-ups.
     pub relays: Relays,
     /// The consumers' wake-ups.
@@ -121,6 +125,7 @@ pub async fn start(parts: Parts, last: Vec<Child>) -> Result<Tree> {
     let shards = Above::default();
     let mut children: Vec<_> = (0..parts.ledgers.count()).map(|place| ledger(&parts, place)).collect();
     children.push(archive(&parts));
+    children.push(identity(&parts));
     children.extend(parts.hubs.iter().map(|hub| hub_actor(&parts, hub)));
     children.push(shard_supervisor(shards.clone()));
     children.push(leases(&parts, shards));
@@ -167,6 +172,11 @@ fn archive(parts: &Parts) -> Child {
     let (store, queries) = (parts.store.clone(), parts.queries.clone());
     let make = move || (Archive, archive::Arguments { store: store.clone() });
     leaf_known("archive", "archive", Restart::Permanent, make, move |actor| queries.attach(actor.clone()))
+}
+
+fn identity(parts: &Parts) -> Child {
+    let arguments = parts.identity.clone();
+    leaf("identity", "identity", Restart::Permanent, move || (Identity, arguments.clone()))
 }
 
 fn hub_actor(parts: &Parts, hub: &Hub) -> Child {

@@ -15,6 +15,7 @@ use crate::actors::consumer::{self, Consumers};
 use crate::actors::directory::Directory;
 use crate::actors::hub;
 use crate::actors::hubs::Hubs;
+use crate::actors::identity::{self, Credentials, Secrets};
 use crate::actors::intake::{self, Terms};
 use crate::actors::leases::Pace;
 use crate::actors::ledger::Ledgers;
@@ -31,13 +32,19 @@ use crate::domain::time::now;
 use crate::domain::write::{AuthWrite, Write};
 use crate::http::{self, Api};
 use crate::infra::gateway::web::{AuthWriter, WebConfig, WebGateway, trust};
+use crate::infra::passwords::Argon2id;
 use crate::infra::peers::Peers;
 use crate::infra::store::Store;
+use crate::infra::tokens::jwt::Jwts;
+use crate::infra::tokens::{Realm, SigningKey};
 use crate::infra::vault::Vault;
 use crate::telemetry;
 
 /// The most queries at once.
 const QUERIES: usize = 1024;
+
+/// The most passwords that wait to be checked.
+const PASSWORDS: usize = 64;
 
 /// How long an idempotency key is remembered.
 const KEYS_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -62,10 +69,10 @@ pub struct Service {
 }
 
 /// The engine's credentials go through the one writer like everything else.
-struct Credentials(Ledgers);
+struct DeviceKeys(Ledgers);
 
 #[async_trait]
-impl AuthWriter for Credentials {
+impl AuthWriter for DeviceKeys {
     async fn write(&self, write: AuthWrite) -> crate::domain::Result<()> {
         self.0.write_patiently(Write::Auth(write)).await.map(|_done| ())
     }
@@ -196,6 +203,7 @@ fn api(config: &Config, parts: &Parts, health: Arc<Pulse>, peers: Arc<Peers>) ->
         directory: parts.directory.clone(),
         neighbours: Neighbours::new(parts.directory.clone(), peers),
         health,
+        credentials: parts.identity.credentials.clone(),
     };
     Api::new(actors, config.http())
 }
@@ -211,7 +219,9 @@ fn parts(
     let known = WebConfig::default();
     let client_version = config.client_version.unwrap_or(known.client_version);
     let web = WebConfig { logins: config.login_gate, client_version, ..known };
-    let gateway = WebGateway::new(web, store.clone(), Arc::new(Credentials(ledgers.clone())), vault)?;
+    let queries = Queries::new(QUERIES);
+    let identity = identity(config, (&ledgers, &queries), &vault)?;
+    let gateway = WebGateway::new(web, store.clone(), Arc::new(DeviceKeys(ledgers.clone())), vault)?;
     let sessions = Setup {
         ledgers: ledgers.clone(),
         store: store.clone(),
@@ -238,7 +248,8 @@ fn parts(
         stream,
         hints,
         intake,
-        queries: Queries::new(QUERIES),
+        queries,
+        identity,
         relays: Relays::new(config.shards),
         consumers: Consumers::default(),
         hubs: Hubs::new(hubs, hub::Limits { buffer: config.hub_buffer, ..hub::Limits::default() }),
@@ -258,6 +269,25 @@ fn parts(
         keys_for: KEYS_FOR,
         backup,
         ledgers,
+    })
+}
+
+/// Passwords, tokens, and the keys for these.
+fn identity(
+    config: &Config,
+    (ledgers, queries): (&Ledgers, &Queries),
+    vault: &Arc<Vault>,
+) -> Result<identity::Arguments> {
+    let terms = identity::Terms::new(config.identity.access_for, config.identity.signing_for);
+    let tokens = Arc::new(Jwts::new(Realm::default()));
+    let credentials = Credentials::new(PASSWORDS, tokens, Secrets::of(vault)?, terms);
+    Ok(identity::Arguments {
+        credentials,
+        ledgers: ledgers.clone(),
+        queries: queries.clone(),
+        hashing: Arc::new(Argon2id::new(config.identity.cost)?),
+        vault: vault.clone(),
+        shared: config.identity.shared.as_ref().map(|secret| SigningKey::shared(secret.0.as_bytes())),
     })
 }
 

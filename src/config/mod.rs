@@ -3,6 +3,7 @@
 //! Promises: every variable is documented in [`VARIABLES`] with its default, and the code takes the default from
 //! there; all problems are reported at once; combinations that cannot work are refused; no secret shows in `Debug`.
 
+mod identity;
 mod read;
 mod variables;
 
@@ -19,6 +20,7 @@ use crate::domain::retry::{Retries, Schedule};
 use crate::http::HttpConfig;
 use crate::telemetry::LogFormat;
 use read::Reader;
+pub use identity::{IdentityConfig, SharedSecret};
 pub use variables::{VARIABLES, Variable, table};
 
 /// The settings.
@@ -78,6 +80,8 @@ pub struct Config {
     pub retention: Option<Duration>,
     /// How long readiness says no before an orderly stop begins.
     pub stop_notice: Duration,
+    /// People and tokens.
+    pub identity: IdentityConfig,
     /// Backups.
     pub backup: BackupConfig,
     /// How long an orderly stop may take.
@@ -247,6 +251,7 @@ impl Config {
             api_key_file: Some(reader.text("RECADO_API_KEY_FILE"))
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
+            identity: IdentityConfig::read(reader, mode),
             client_version: reader.version("RECADO_CLIENT_VERSION"),
             backup: BackupConfig {
                 folder: reader.text("RECADO_BACKUP_DIR").into(),
@@ -310,6 +315,9 @@ impl Config {
             connections: self.connections,
             drain: self.stop / 3,
             cors_origins: self.cors_origins.clone(),
+            registration: self.identity.registration,
+            login_for: self.identity.login_for,
+            secure_cookies: self.mode == Mode::Production || !self.listen.ip().is_loopback(),
         }
     }
 }

@@ -103,6 +103,20 @@ pub const VARIABLES: &[Variable] = &[
         "Web origins that may call from a browser, separated by commas, or *",
     ),
     variable(
+        "RECADO_REGISTRATION",
+        "",
+        "open: anybody can register and gets a tenant; closed: nobody; open in development and closed in production when empty",
+    ),
+    variable(
+        "RECADO_JWT_ALGORITHM",
+        "EdDSA",
+        "What signs access tokens: EdDSA with keys of its own that change by themselves, or HS256 with AUTH_JWT_SECRET",
+    ),
+    variable("AUTH_JWT_SECRET", "", "The secret of HS256, 32 characters or more; of no use with EdDSA"),
+    variable("RECADO_ACCESS_TOKEN_SECS", "900", "How long an access token lives"),
+    variable("RECADO_LOGIN_DAYS", "30", "How long a login can go unused before it ends"),
+    variable("RECADO_SIGNING_KEY_DAYS", "30", "How long a key signs access tokens before the next one does"),
+    variable(
         "LOG_LEVEL",
         "info",
         "error, warn, info, debug, trace, or a filter such as info,recado::actors=debug",

@@ -1,5 +1,7 @@
 //! What queries answer: the tables as clients may see them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -160,6 +162,8 @@ pub struct PageRequest {
     pub cursor: Option<String>,
     /// At most this many.
     pub limit: usize,
+    /// Only what belongs to these sessions, where what is asked for belongs to one; `None` for all.
+    pub among: Option<Arc<[SessionId]>>,
 }
 
 /// Which events a client wants.
@@ -171,6 +175,8 @@ pub struct EventFilter {
     pub session: Option<SessionId>,
     /// Only these types; empty for all.
     pub kinds: Vec<String>,
+    /// Only of these sessions; `None` for all.
+    pub among: Option<Arc<[SessionId]>>,
     /// Whether events about people are shown: only to who may see the tenant's people.
     pub people: bool,
 }
@@ -181,6 +187,7 @@ impl EventFilter {
     pub fn wants(&self, event: &Event) -> bool {
         self.tenant.is_none_or(|tenant| tenant == event.tenant_id)
             && self.session.is_none_or(|session| Some(session) == event.session_id)
+            && self.among.as_ref().is_none_or(|among| event.session_id.is_some_and(|one| among.contains(&one)))
             && (self.people || !event.of_people())
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
     }

@@ -1,152 +1,346 @@
-//! Who asks: a bearer API key, behind one extractor, [`Caller`].
+//! Who asks: an API key, an access token, or a cookie that holds one, behind one extractor, [`Caller`].
 //!
-//! Promises: only the SHA-256 of a key is stored, so the tables give none away; a key is shown once, when it is made;
-//! an unknown key is refused before anything else of the request is looked at; a key seen lately costs no query.
+//! Promises: whoever asks is known, and may do what the route takes ([`access`](super::access)), before anything else of
+//! the request is looked at; only the SHA-256 of a key is stored, so the tables give none away; what was seen lately costs
+//! no query ([`callers`](super::callers)).
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
+use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use axum::http::{HeaderMap, HeaderValue, Method};
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
 use super::Api;
+use super::access::{self, Need};
+use super::callers::Hash;
+use super::cookies::{self, Kept};
+use super::edge::REQUEST_ID;
 use super::error::{Problem, Result};
-use crate::actors::ledger::Ledgers;
+use super::key_text;
 use crate::domain::error::{Error, Kind};
-use crate::domain::identity::{KeyView, Scopes};
-use crate::domain::ids::{KeyId, TenantId};
+use crate::domain::identity::{Actor, AuditEntry, Role, Scopes};
+use crate::domain::ids::{KeyId, LoginId, SessionId, TenantId, UserId};
 use crate::domain::now;
-use crate::domain::write::{AddKey, Write};
+use crate::domain::time::Timestamp;
+use crate::domain::view::PageRequest;
 
-/// What every key starts with, so that a scanner of leaked secrets can know it.
-const PREFIX: &str = "rec_";
+/// What a caller is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// A program, by its key.
+    Key(KeyId),
+    /// A person, by a login.
+    User {
+        /// Who.
+        id: UserId,
+        /// By which login.
+        login: LoginId,
+        /// As what, now: not as what the token was made for.
+        role: Role,
+    },
+}
 
-/// Length of a key: the prefix and 32 random bytes.
-const KEY_LENGTH: usize = PREFIX.len() + 43;
-
-/// How long a key is believed without asking the store again.
-const REMEMBERED: Duration = Duration::from_secs(30);
-
-/// The most keys remembered.
-const CACHE_LIMIT: usize = 4096;
-
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Caller {
+/// A caller as its credential proves it.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
     /// Whose data it may see and change.
     pub(super) tenant: TenantId,
+    /// Who it is.
+    pub(super) who: Who,
+    /// What it may do.
+    pub(super) scopes: Scopes,
+    /// With which sessions only; `None` is all.
+    pub(super) sessions: Option<Arc<[SessionId]>>,
+    /// When the credential ends by itself.
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+/// Who asks, and what of the request the audit log keeps. The typed context of every handler that takes one.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    identity: Arc<Identity>,
+    trace: Trace,
+}
+
+impl std::ops::Deref for Caller {
+    type Target = Identity;
+
+    fn deref(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// What the audit log keeps of a request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trace {
+    request_id: Option<HeaderValue>,
+}
+
+impl Trace {
+    /// Of a request with these headers; [`edge`](super::edge) has put its id there.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self { request_id: headers.get(REQUEST_ID).cloned() }
+    }
+
+    /// The request's id.
+    pub(super) fn request_id(&self) -> Option<String> {
+        self.request_id.as_ref().and_then(|id| id.to_str().ok()).map(str::to_owned)
+    }
+
+    /// An entry for the audit log.
+    pub(super) fn entry(&self, tenant: TenantId, actor: Actor, action: &str) -> AuditEntry {
+        AuditEntry { request_id: self.request_id(), ..AuditEntry::new(tenant, actor, action, now()) }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Trace {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self> {
+        Ok(Self::of(&parts.headers))
+    }
 }
 
 impl FromRequestParts<Arc<Api>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self> {
-        let token = bearer(&parts.headers)?;
-        Self::with(token, api).await
+        let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let need = access::need(&parts.method, route);
+        Self::of(api, need, &parts.method, &parts.headers, None).await
     }
 }
 
 impl Caller {
-    /// The caller with this key.
-    pub(super) async fn with(token: &str, api: &Api) -> Result<Self> {
-        let hash = hash(token)?;
-        if let Some(tenant) = api.keys.known(&hash) {
-            return Ok(Self { tenant });
+    /// The caller of a request that takes this; `beside` is a credential from elsewhere than the headers.
+    pub(super) async fn of(
+        api: &Api,
+        need: Option<Need>,
+        method: &Method,
+        headers: &HeaderMap,
+        beside: Option<&str>,
+    ) -> Result<Self> {
+        let presented =
+            beside.map_or_else(|| Presented::by(api, headers), |token| Ok(Presented::Bearer(token)))?;
+        let identity = identified(api, presented.token()).await?;
+        if let (Presented::Cookie(_), Who::User { login, .. }) = (&presented, identity.who) {
+            cookies::genuine(api, method, headers, login)?;
         }
-        let key = api.queries.key(hash).await?.filter(|key| key.good(now())).ok_or_else(refused)?;
-        api.keys.remember(hash, &key);
-        Ok(Self { tenant: key.tenant })
+        let caller = Self { identity, trace: Trace::of(headers) };
+        need.ok_or_else(|| Error::bug("a route that is not in the table of access"))?.admits(&caller)?;
+        Ok(caller)
+    }
+
+    /// Whether the credential that was presented is still good, asked anew when that is not known.
+    pub(super) async fn still(api: &Api, hash: Hash, identity: &Identity) -> Result<(), Error> {
+        if api.callers.known(&hash).is_some() {
+            return Ok(());
+        }
+        match identity.who {
+            Who::Key(_) => key(api, hash).await.map(drop),
+            // A login goes on when an access token of it has ended.
+            Who::User { id, login, .. } => person(api, identity.tenant, id, login, now()).await.map(drop),
+        }
+    }
+
+    /// Refuses a session that the caller cannot see: there is none for it.
+    pub(super) fn reaches(&self, session: SessionId) -> Result<(), Error> {
+        if self.sessions.as_ref().is_none_or(|sessions| sessions.contains(&session)) {
+            return Ok(());
+        }
+        Err(Error::not_found("session_not_found", "there is no such session"))
+    }
+
+    /// A page of as much as the caller can see.
+    pub(super) fn within(&self, page: PageRequest) -> PageRequest {
+        PageRequest { among: self.sessions.clone(), ..page }
+    }
+
+    /// Who it is, for the audit log.
+    pub(super) fn actor(&self) -> Actor {
+        match self.who {
+            Who::Key(key) => Actor::key(key),
+            Who::User { id, .. } => Actor::user(id),
+        }
+    }
+
+    /// An entry for the audit log.
+    pub(super) fn entry(&self, action: &str) -> AuditEntry {
+        self.trace.entry(self.tenant, self.actor(), action)
+    }
+
+    /// Whether it may give a role to people, or change people who have it.
+    pub(super) fn governs(&self, role: Role) -> bool {
+        match self.who {
+            Who::User { role: own, .. } => own.governs(role),
+            Who::Key(_) => role != Role::Owner && self.scopes.contains(role.scopes(self.tenant)),
+        }
+    }
+
+    /// The person who asks, and their login.
+    pub(super) fn person(&self) -> Result<(UserId, LoginId), Error> {
+        match self.who {
+            Who::User { id, login, .. } => Ok((id, login)),
+            Who::Key(_) => Err(Error::bug("a key where the table of access lets persons only")),
+        }
     }
 }
 
-/// The token of `Authorization: Bearer …`.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
-    let missing = || {
-        let detail = "send Authorization: Bearer with an API key";
-        Error { field: Some("Authorization".into()), ..Error::new(Kind::Unauthorized, "missing_key", detail) }
+/// Where a credential came from.
+enum Presented<'h> {
+    Bearer(&'h str),
+    Cookie(&'h str),
+}
+
+impl<'h> Presented<'h> {
+    fn by(api: &Api, headers: &'h HeaderMap) -> Result<Self, Error> {
+        if !headers.contains_key(AUTHORIZATION)
+            && let Some(token) = Kept::Access.read(headers, api.config.secure_cookies)
+        {
+            return Ok(Self::Cookie(token));
+        }
+        bearer(headers).map(Self::Bearer)
+    }
+
+    fn token(&self) -> &'h str {
+        match self {
+            Self::Bearer(token) | Self::Cookie(token) => token,
+        }
+    }
+}
+
+/// SHA-256 of a credential.
+pub(super) fn hashed(token: &str) -> Hash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// What a request presents, in the header or in a cookie.
+pub(super) fn presented<'h>(api: &Api, headers: &'h HeaderMap) -> Option<&'h str> {
+    Presented::by(api, headers).ok().map(|presented| presented.token())
+}
+
+/// The caller that a credential proves.
+async fn identified(api: &Api, token: &str) -> Result<Arc<Identity>, Error> {
+    let hash = hashed(token);
+    if let Some(identity) = api.callers.known(&hash) {
+        return Ok(identity);
+    }
+    let begun = api.callers.begin();
+    let identity = if key_text::is_shaped(token) {
+        key(api, hash).await?
+    } else if token.bytes().filter(|byte| *byte == b'.').count() == 2 {
+        access_token(api, token).await?
+    } else {
+        return Err(unknown());
     };
+    let identity = Arc::new(identity);
+    api.callers.remember(begun, hash, &identity);
+    Ok(identity)
+}
+
+async fn key(api: &Api, hash: Hash) -> Result<Identity, Error> {
+    let key = api.queries.key(hash).await?.ok_or_else(unknown)?;
+    if key.revoked_at.is_some() {
+        return Err(unauthorized("key_revoked", "the API key has been revoked"));
+    }
+    if key.expires_at.is_some_and(|end| end <= now()) {
+        return Err(unauthorized("key_expired", "the API key has expired"));
+    }
+    if key.tenant_suspended {
+        return Err(suspended());
+    }
+    api.credentials.used(key.id);
+    Ok(Identity {
+        tenant: key.tenant,
+        who: Who::Key(key.id),
+        scopes: key.scopes.within(key.tenant),
+        sessions: key.sessions,
+        expires_at: key.expires_at,
+    })
+}
+
+async fn access_token(api: &Api, token: &str) -> Result<Identity, Error> {
+    let access = api.credentials.open(token).await.map_err(at_header)?;
+    let found = person(api, access.tenant, access.user, access.login, access.issued_at).await?;
+    Ok(Identity { scopes: found.scopes.and(access.scopes), expires_at: Some(access.expires_at), ..found })
+}
+
+/// A person by their login, if both are good, and a token made at that moment is not void.
+async fn person(
+    api: &Api,
+    tenant: TenantId,
+    id: UserId,
+    login: LoginId,
+    made: Timestamp,
+) -> Result<Identity, Error> {
+    let ended = || unauthorized("login_ended", "this login has ended; log in again");
+    let standing = api.queries.standing(tenant, id, login).await?.ok_or_else(ended)?;
+    if standing.tenant_suspended {
+        return Err(suspended());
+    }
+    // A token says its moment in whole seconds.
+    if !standing.good(now())
+        || standing.tokens_after.is_some_and(|after| made.0.saturating_add(999) < after.0)
+    {
+        return Err(ended());
+    }
+    let who = Who::User { id, login, role: standing.role };
+    Ok(Identity { tenant, who, scopes: standing.role.scopes(tenant), sessions: None, expires_at: None })
+}
+
+/// The token of `Authorization: Bearer …`.
+fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
+    let missing =
+        || unauthorized("missing_key", "send Authorization: Bearer with an API key or an access token");
     let value = headers.get(AUTHORIZATION).ok_or_else(missing)?.to_str().unwrap_or_default();
     let (scheme, token) = value.split_once(' ').ok_or_else(missing)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(missing()) }
 }
 
-fn refused() -> Error {
-    let detail = "the API key is not known";
-    Error { field: Some("Authorization".into()), ..Error::new(Kind::Unauthorized, "unknown_key", detail) }
+#[track_caller]
+fn unauthorized(code: &'static str, detail: &str) -> Error {
+    at_header(Error::new(Kind::Unauthorized, code, detail))
 }
 
-/// What the store knows of a key; refuses at once what cannot be one.
-fn hash(token: &str) -> Result<[u8; 32], Error> {
-    let shaped = token.len() == KEY_LENGTH
-        && token
-            .strip_prefix(PREFIX)
-            .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')));
-    if shaped { Ok(Sha256::digest(token.as_bytes()).into()) } else { Err(refused()) }
-}
-
-/// Keys seen lately.
-#[derive(Default)]
-pub(super) struct KeyCache(RwLock<HashMap<[u8; 32], (TenantId, Instant)>>);
-
-impl KeyCache {
-    fn known(&self, hash: &[u8; 32]) -> Option<TenantId> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(hash).filter(|(_, until)| *until > Instant::now()).map(|(tenant, _)| *tenant)
+fn at_header(error: Error) -> Error {
+    if error.kind != Kind::Unauthorized {
+        return error;
     }
-
-    fn remember(&self, hash: [u8; 32], key: &KeyView) {
-        let moment = Instant::now();
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= CACHE_LIMIT {
-            known.retain(|_, (_, until)| *until > moment);
-        }
-        if known.len() < CACHE_LIMIT {
-            known.insert(hash, (key.tenant, moment + REMEMBERED));
-        }
-    }
+    Error { field: Some("Authorization".into()), ..error }
 }
 
-/// The text of a new key. It opens nothing until it is stored.
-#[must_use]
-pub fn new_key() -> String {
-    let secret: [u8; 32] = rand::random();
-    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret))
+fn unknown() -> Error {
+    unauthorized("unknown_key", "the API key is not known")
 }
 
-/// Stores the hash of a key for a tenant; of the text nothing is kept. Storing it again changes nothing.
-///
-/// # Errors
-/// `Unauthorized` when the text cannot be a key; else as for [`Ledgers::write`].
-pub async fn store_key(ledgers: &Ledgers, tenant: TenantId, name: &str, text: &str) -> Result<(), Error> {
-    let key = AddKey {
-        tenant,
-        id: KeyId::new(),
-        hash: hash(text)?,
-        name: name.to_owned(),
-        prefix: text.chars().skip(PREFIX.len()).take(8).collect(),
-        scopes: Scopes::ALL.within(tenant),
-        sessions: None,
-        created_by: None,
-        expires_at: None,
-        limit: i64::MAX,
-        audit: None,
-        at: now(),
-    };
-    match ledgers.write(Write::AddKey(key)).await {
-        Err(error) if error.code == "key_exists" => Ok(()),
-        stored => stored.map(|_done| ()),
+fn suspended() -> Error {
+    Error::new(Kind::Forbidden, "tenant_suspended", "this tenant is suspended")
+}
+
+/// Callers for tests of handlers.
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+    use crate::domain::identity::Scope;
+
+    /// A key of the first tenant.
+    pub(crate) fn caller(scopes: &[Scope], sessions: Option<Vec<SessionId>>) -> Caller {
+        let identity = Identity {
+            tenant: TenantId::DEFAULT,
+            who: Who::Key(KeyId::new()),
+            scopes: Scopes::of(scopes),
+            sessions: sessions.map(Into::into),
+            expires_at: None,
+        };
+        Caller { identity: Arc::new(identity), trace: Trace::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::testing::caller;
     use super::*;
 
     fn header(value: &str) -> HeaderMap {
@@ -164,35 +358,38 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_key_is_never_looked_up() {
-        assert!(hash(&format!("rec_{}", "a".repeat(43))).is_ok());
-        for bad in ["", "rec_", &"a".repeat(47), &format!("rec_{}!", "a".repeat(42))] {
-            assert_eq!(hash(bad).unwrap_err().code, "unknown_key", "{bad}");
-        }
+    fn a_limited_key_sees_its_sessions_and_no_others() {
+        let (mine, other) = (SessionId::new(), SessionId::new());
+        let limited = caller(&[], Some(vec![mine]));
+        assert!(limited.reaches(mine).is_ok());
+        assert_eq!(limited.reaches(other).unwrap_err().code, "session_not_found");
+        assert_eq!(limited.within(PageRequest::default()).among.as_deref(), Some(&[mine][..]));
+        assert_eq!(caller(&[], None).within(PageRequest::default()).among, None);
+        assert!(caller(&[], None).reaches(other).is_ok());
+        assert!(caller(&[], Some(Vec::new())).reaches(mine).is_err(), "an empty list is none, not all");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_key_is_remembered_for_a_while_and_the_memory_is_bounded() {
-        let cache = KeyCache::default();
-        let key = KeyView {
-            tenant: TenantId::DEFAULT,
-            id: KeyId::new(),
-            scopes: Scopes::ALL,
-            sessions: None,
-            expires_at: None,
-            revoked_at: None,
-            tenant_suspended: false,
-        };
-        cache.remember([1; 32], &key);
-        assert_eq!(cache.known(&[1; 32]), Some(TenantId::DEFAULT));
-        assert_eq!(cache.known(&[2; 32]), None);
-        tokio::time::advance(REMEMBERED).await;
-        assert_eq!(cache.known(&[1; 32]), None);
-        for i in 0..2 * CACHE_LIMIT {
-            let mut hash = [0; 32];
-            hash[..8].copy_from_slice(&i.to_be_bytes());
-            cache.remember(hash, &key);
-        }
-        assert_eq!(cache.0.read().unwrap().len(), CACHE_LIMIT);
+    #[test]
+    fn a_key_gives_no_role_that_is_more_than_itself() {
+        use crate::domain::identity::Scope;
+        let all = caller(&Scope::ALL.to_vec(), None);
+        assert!(all.governs(Role::Admin) && !all.governs(Role::Owner));
+        let few = caller(&[Scope::UsersWrite, Scope::SessionsRead], None);
+        assert!(!few.governs(Role::Viewer));
+    }
+
+    #[test]
+    fn each_need_lets_pass_whom_it_says() {
+        use crate::domain::identity::Scope;
+        let session = SessionId::new();
+        let (reader, limited) =
+            (caller(&[Scope::UsersRead], None), caller(&[Scope::UsersRead], Some(vec![session])));
+        let code = |need: Need, caller: &Caller| need.admits(caller).err().map(|error| error.code);
+        assert_eq!(code(Need::May(Scope::UsersRead), &reader), None);
+        assert_eq!(code(Need::May(Scope::UsersWrite), &reader), Some("missing_scope"));
+        assert_eq!(code(Need::May(Scope::UsersRead), &limited), None);
+        assert_eq!(code(Need::MayAll(Scope::UsersRead), &limited), Some("key_limited"));
+        assert_eq!(code(Need::Person, &reader), Some("person_required"));
+        assert_eq!(code(Need::Anyone, &limited), None);
     }
 }

@@ -44,9 +44,11 @@ impl FromStr for Jid {
     }
 }
 
-/// The session a parameter names.
-pub(super) fn session(id: Option<&str>) -> Result<Option<SessionId>, Error> {
-    id.map(str::parse).transpose()
+/// The session a parameter names, if the caller can see it.
+pub(super) fn named(caller: &Caller, id: Option<&str>) -> Result<Option<SessionId>, Error> {
+    let session = id.map(str::parse).transpose()?;
+    session.map_or(Ok(()), |session| caller.reaches(session))?;
+    Ok(session)
 }
 
 /// Lists conversations, the latest first.
@@ -62,8 +64,8 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Params(wanted): Params<Listing>,
 ) -> Result<Json<Page<ChatView>>> {
-    let session = session(wanted.session_id.as_deref())?;
-    let page = page(wanted.limit, wanted.cursor)?;
+    let session = named(&caller, wanted.session_id.as_deref())?;
+    let page = caller.within(page(wanted.limit, wanted.cursor)?);
     Ok(Json(api.queries.chats(caller.tenant, session, page).await?))
 }
 
@@ -81,8 +83,8 @@ pub(super) async fn messages(
     Id(Jid(chat)): Id<Jid>,
     Params(wanted): Params<Listing>,
 ) -> Result<Json<Page<MessageView>>> {
-    let session = session(wanted.session_id.as_deref())?;
-    let page = page(wanted.limit, wanted.cursor)?;
+    let session = named(&caller, wanted.session_id.as_deref())?;
+    let page = caller.within(page(wanted.limit, wanted.cursor)?);
     Ok(Json(api.queries.messages(caller.tenant, session, chat.to_string(), page).await?))
 }
 
@@ -114,5 +116,5 @@ pub(super) async fn send(
     Submitted { body, key }: Submitted<Reply>,
 ) -> Result<Answer> {
     let session = body.session_id.parse()?;
-    super::messages::accept(&api, caller, session, (chat, body.content), key).await
+    super::messages::accept(&api, &caller, session, (chat, body.content), key).await
 }

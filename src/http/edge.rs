@@ -29,9 +29,11 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Around every route.
-pub(super) async fn edge(request: Request, next: Next) -> Response {
+pub(super) async fn edge(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
+    // For the audit log, which says by which request something was done.
+    request.headers_mut().insert(REQUEST_ID, id.clone());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);

@@ -31,7 +31,7 @@ impl From<Error> for Problem {
             Kind::Unauthorized => StatusCode::UNAUTHORIZED,
             Kind::Forbidden => StatusCode::FORBIDDEN,
             // The whole service is full, not this caller too fast.
-            Kind::Busy if matches!(error.code, "ledger_busy" | "archive_busy") => {
+            Kind::Busy if matches!(error.code, "ledger_busy" | "archive_busy" | "identity_busy") => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Kind::Busy => StatusCode::TOO_MANY_REQUESTS,

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::auth::Caller;
-use super::chats::session;
+use super::chats::named;
 use super::error::Result;
 use super::input::Params;
 use super::page::limit;
 use crate::domain::cursor::Cursor;
 use crate::domain::error::Error;
 use crate::domain::event::{Event, EventType};
+use crate::domain::identity::Scope;
 use crate::domain::view::EventFilter;
 
 /// Which events.
@@ -53,12 +54,18 @@ pub(super) fn cursor(api: &Api, after: Option<&str>) -> Result<Option<Cursor>, E
 
 /// The filter that parameters name.
 pub(super) fn filter(
-    caller: Caller,
+    caller: &Caller,
     session_id: Option<&str>,
     kinds: Option<&str>,
 ) -> Result<EventFilter, Error> {
     let kinds = kinds.map_or_else(|| Ok(Vec::new()), |kinds| kinds.split(',').map(kind).collect())?;
-    Ok(EventFilter { tenant: Some(caller.tenant), session: session(session_id)?, kinds, people: false })
+    Ok(EventFilter {
+        tenant: Some(caller.tenant),
+        session: named(caller, session_id)?,
+        among: caller.sessions.clone(),
+        people: caller.scopes.has(Scope::UsersRead),
+        kinds,
+    })
 }
 
 fn kind(text: &str) -> Result<String, Error> {
@@ -82,7 +89,7 @@ pub(super) async fn list(
     let after = cursor(&api, wanted.after.as_deref())?;
     let mut next_after = after.unwrap_or_else(|| Cursor::start(api.directory.shards()));
     let limit = limit(wanted.limit)?;
-    let filter = filter(caller, wanted.session_id.as_deref(), wanted.kinds.as_deref())?;
+    let filter = filter(&caller, wanted.session_id.as_deref(), wanted.kinds.as_deref())?;
     let only = filter.session.map(|session| api.directory.shard_of(session));
     let mut items = Vec::new();
     for shard in next_after.shards().filter(|shard| only.is_none_or(|only| only == *shard)) {
@@ -100,17 +107,28 @@ pub(super) async fn list(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::TenantId;
+    use crate::domain::ids::{SessionId, TenantId};
+    use crate::http::auth::testing::caller;
 
     #[test]
     fn a_filter_knows_its_types_and_its_tenant() {
-        let caller = Caller { tenant: TenantId::DEFAULT };
-        let both = filter(caller, None, Some("message.sent, message.read")).unwrap();
+        let one = caller(&[Scope::EventsRead], None);
+        let both = filter(&one, None, Some("message.sent, message.read")).unwrap();
         assert_eq!(both.kinds, ["message.sent", "message.read"]);
-        assert_eq!(both.tenant, Some(TenantId::DEFAULT));
-        let error = filter(caller, None, Some("message.sent,")).unwrap_err();
+        assert_eq!((both.tenant, both.people), (Some(TenantId::DEFAULT), false));
+        let error = filter(&one, None, Some("message.sent,")).unwrap_err();
         assert_eq!((error.code, error.field.as_deref()), ("unknown_event_type", Some("type")));
-        let error = filter(caller, Some("7"), None).unwrap_err();
+        let error = filter(&one, Some("7"), None).unwrap_err();
         assert_eq!(error.field.as_deref(), Some("sessionId"));
+    }
+
+    #[test]
+    fn a_filter_is_never_wider_than_its_caller() {
+        let session = SessionId::new();
+        let limited = caller(&[Scope::EventsRead, Scope::UsersRead], Some(vec![session]));
+        let all = filter(&limited, None, None).unwrap();
+        assert_eq!((all.among.as_deref(), all.people), (Some(&[session][..]), true));
+        let foreign = filter(&limited, Some(&SessionId::new().to_string()), None).unwrap_err();
+        assert_eq!(foreign.code, "session_not_found");
     }
 }

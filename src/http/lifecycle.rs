@@ -32,11 +32,12 @@ pub(super) struct Accepted {
 /// Stores a command for a session.
 pub(super) async fn accept(
     api: &Api,
-    caller: Caller,
+    caller: &Caller,
     session: SessionId,
     kind: CommandType,
     key: Option<Idempotency>,
 ) -> Result<Answer> {
+    caller.reaches(session)?;
     let command = CommandId::new();
     let response = serde_json::json!(Accepted { command_id: command, status: "queued" });
     let write = Write::Accept(Accept {
@@ -50,7 +51,7 @@ pub(super) async fn accept(
         idempotency: key,
         at: now(),
         queue_limit: api.config.session_queue,
-        audit: None,
+        audit: Some(Box::new(caller.entry(kind.as_str()).to("session", session))),
     });
     Answer::to(api, StatusCode::ACCEPTED, write).await
 }
@@ -71,7 +72,7 @@ macro_rules! commands {
             Id(session): Id<SessionId>,
             Submitted { body: Nothing {}, key }: Submitted<Nothing>,
         ) -> Result<Answer> {
-            accept(&api, caller, session, CommandType::$kind, key).await
+            accept(&api, &caller, session, CommandType::$kind, key).await
         }
     )*};
 }

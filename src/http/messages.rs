@@ -65,17 +65,18 @@ pub(super) async fn send(
     Submitted { body, key }: Submitted<Outgoing>,
 ) -> Result<Answer> {
     let to = body.to.parse()?;
-    accept(&api, caller, session, (to, body.content), key).await
+    accept(&api, &caller, session, (to, body.content), key).await
 }
 
 /// Stores a message for a session to send. After the commit nothing is waited for.
 pub(super) async fn accept(
     api: &Api,
-    caller: Caller,
+    caller: &Caller,
     session: SessionId,
     (to, content): (Address, Content),
     key: Option<Idempotency>,
 ) -> Result<Answer> {
+    caller.reaches(session)?;
     content.check()?;
     let message_id = MessageId::new();
     let command_id = CommandId::new();
@@ -119,5 +120,6 @@ pub(super) async fn show(
     Id(message): Id<MessageId>,
 ) -> Result<Json<MessageView>> {
     let view = api.queries.message(caller.tenant, message).await?;
+    let view = view.filter(|view| caller.reaches(view.session_id).is_ok());
     Ok(Json(view.ok_or_else(|| Error::not_found("message_not_found", "there is no such message"))?))
 }

@@ -4,17 +4,27 @@
 //! route table is [`routes`]; the documentation at `/docs` is made from the same table. Promises: a `202` is sent
 //! after the commit; every failure is a problem with a stable code; every input has a size and every wait a deadline.
 
+mod access;
+mod account;
 pub mod actor;
 mod admin;
+mod audit;
 mod auth;
+mod callers;
 mod chats;
+mod cookies;
 mod dead_letters;
 mod edge;
 mod error;
 mod events;
 mod idempotency;
 mod input;
+mod jwks;
+mod key_text;
+mod keys;
 mod lifecycle;
+mod login;
+mod logins;
 mod messages;
 mod nodes;
 mod openapi;
@@ -24,6 +34,7 @@ mod qr;
 mod server;
 mod sessions;
 mod socket;
+mod users;
 mod waiting;
 
 use std::sync::Arc;
@@ -38,7 +49,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
-pub use auth::{new_key, store_key};
+pub use key_text::{new_key, store_key};
 pub use openapi::openapi;
 pub use server::serve;
 pub use waiting::wait_visibly;
@@ -47,6 +58,7 @@ use crate::actors::archive::Queries;
 use crate::actors::directory::Directory;
 use crate::actors::health::Health;
 use crate::actors::hubs::Hubs;
+use crate::actors::identity::Credentials;
 use crate::actors::ledger::Ledgers;
 use crate::actors::neighbours::{Neighbours, PAIRING_CODE};
 
@@ -69,7 +81,9 @@ pub struct Api {
     pub health: Arc<dyn Health>,
     /// Limits.
     pub config: HttpConfig,
-    keys: auth::KeyCache,
+    /// The way to passwords and tokens.
+    credentials: Credentials,
+    callers: callers::Callers,
     sockets: socket::Sockets,
 }
 
@@ -87,15 +101,28 @@ pub struct Actors {
     pub neighbours: Neighbours,
     /// How the service is.
     pub health: Arc<dyn Health>,
+    /// The way to passwords and tokens.
+    pub credentials: Credentials,
 }
 
 impl Api {
     /// The API over these actors.
     #[must_use]
     pub fn new(actors: Actors, config: HttpConfig) -> Arc<Self> {
-        let Actors { ledgers, queries, hubs, directory, neighbours, health } = actors;
-        let (keys, sockets) = Default::default();
-        Arc::new(Self { ledgers, queries, hubs, directory, neighbours, health, config, keys, sockets })
+        let Actors { ledgers, queries, hubs, directory, neighbours, health, credentials } = actors;
+        let (callers, sockets) = Default::default();
+        Arc::new(Self {
+            ledgers,
+            queries,
+            hubs,
+            directory,
+            neighbours,
+            health,
+            config,
+            credentials,
+            callers,
+            sockets,
+        })
     }
 }
 
@@ -116,6 +143,12 @@ pub struct HttpConfig {
     pub drain: Duration,
     /// Web origins that may call from a browser: none, some, or `*`.
     pub cors_origins: Vec<String>,
+    /// Whether anybody can register.
+    pub registration: bool,
+    /// How long a login can go unused.
+    pub login_for: Duration,
+    /// Whether cookies are for TLS alone; they are not only on plain HTTP to the machine itself.
+    pub secure_cookies: bool,
 }
 
 /// The route table.
@@ -140,7 +173,36 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(dead_letters::redrive))
         .routes(routes!(admin::tree))
         .routes(routes!(nodes::list))
+        .merge(people())
         .merge(signs_of_life())
+}
+
+/// People, their logins, and their programs' keys.
+fn people() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(account::register))
+        .routes(routes!(account::verify))
+        .routes(routes!(account::forgot))
+        .routes(routes!(account::reset))
+        .routes(routes!(account::change_mail))
+        .routes(routes!(account::confirm_mail))
+        .routes(routes!(account::accept))
+        .routes(routes!(login::login))
+        .routes(routes!(login::refresh))
+        .routes(routes!(login::logout))
+        .routes(routes!(login::logout_all))
+        .routes(routes!(logins::me))
+        .routes(routes!(logins::list, logins::end_others))
+        .routes(routes!(logins::end))
+        .routes(routes!(users::list, users::invite))
+        .routes(routes!(users::show, users::change, users::delete))
+        .routes(routes!(users::suspend))
+        .routes(routes!(users::reinstate))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(audit::list))
+        .routes(routes!(jwks::jwks))
 }
 
 /// What every node answers, also one that serves no clients.
@@ -186,7 +248,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     Some(
         CorsLayer::new()
             .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
             .allow_headers([
                 header::AUTHORIZATION,
                 header::CONTENT_TYPE,

@@ -10,9 +10,10 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response};
 
+use super::access::{NEEDS, Need};
 use super::error::Details;
 
 /// What stands above the routes.
@@ -20,7 +21,7 @@ use super::error::Details;
 #[openapi(
     info(
         title = "Recado",
-        description = "WhatsApp messaging as an actor system.\n\nEvery write but `pairing-code` takes an \
+        description = "WhatsApp messaging as an actor system.\n\nA write that says so takes an \
                        `Idempotency-Key`: the same key and request give the same answer. Failures are problem details (RFC 9457) with a stable `code`.",
         license(name = "AGPL-3.0-only", identifier = "AGPL-3.0-only"),
     ),
@@ -30,6 +31,8 @@ use super::error::Details;
         (name = "chats", description = "Conversations"),
         (name = "events", description = "What happened, in order, resumable"),
         (name = "dead letters", description = "What was given up on"),
+        (name = "people", description = "Registration, logins, users, and who did what"),
+        (name = "keys", description = "What programs get in with"),
         (name = "operation", description = "How the service is"),
     ),
     security(("key" = [])),
@@ -42,9 +45,10 @@ pub(super) fn head() -> OpenApi {
 }
 
 /// Problems by status: the component's name, when it comes, a code it may have.
-const PROBLEMS: [(&str, &str, &str, &str); 9] = [
+const PROBLEMS: [(&str, &str, &str, &str); 10] = [
     ("400", "Invalid", "Something in the request is wrong; `field` says what", "invalid_value"),
-    ("401", "Unauthorized", "The API key is missing or unknown", "unknown_key"),
+    ("401", "Unauthorized", "The credentials are missing, unknown, expired or revoked", "unknown_key"),
+    ("403", "Forbidden", "The credentials are good and may not do this", "missing_scope"),
     ("404", "NotFound", "There is no such thing, or it is not yours", "session_not_found"),
     ("409", "Conflict", "The request contradicts what is already so", "idempotency_key_reused"),
     ("413", "TooLarge", "The body is too long", "body_too_large"),
@@ -59,9 +63,15 @@ const PROBLEMS: [(&str, &str, &str, &str); 9] = [
 pub fn openapi() -> OpenApi {
     let mut document = super::routes().split_for_parts().1;
     for (path, item) in &mut document.paths.paths {
-        let operations = [(&mut item.get, false), (&mut item.post, true), (&mut item.delete, true)];
-        for (operation, writes) in operations {
+        let operations = [
+            (&mut item.get, "GET", false),
+            (&mut item.post, "POST", true),
+            (&mut item.patch, "PATCH", true),
+            (&mut item.delete, "DELETE", true),
+        ];
+        for (operation, method, writes) in operations {
             if let Some(operation) = operation {
+                secure(operation, method, path);
                 complete(operation, path.contains('{'), writes);
             }
         }
@@ -69,7 +79,7 @@ pub fn openapi() -> OpenApi {
     let components = document.components.get_or_insert_default();
     let key = Http::builder()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("An API key: `rec_…`, shown once when it is made"))
+        .description(Some("An API key (`rec_…`, shown once when it is made) or the access token of a login"))
         .build();
     components.security_schemes.insert("key".to_owned(), RefOr::T(SecurityScheme::Http(key)));
     for (status, name, when, code) in PROBLEMS {
@@ -78,23 +88,45 @@ pub fn openapi() -> OpenApi {
     document
 }
 
+/// Says what a route takes, from the table that decides it.
+fn secure(operation: &mut Operation, method: &str, path: &str) {
+    let need = NEEDS.iter().find(|(known, route, _)| *known == method && *route == path);
+    let words = match need.map(|(_, _, need)| *need) {
+        Some(Need::Open) => {
+            operation.security = Some(vec![SecurityRequirement::default()]);
+            return;
+        }
+        Some(Need::Person) => "A login of a person; no API key.".to_owned(),
+        Some(Need::May(scope)) => format!("Scope `{scope}`."),
+        Some(Need::MayAll(scope)) => format!("Scope `{scope}`; no key that is limited to some sessions."),
+        Some(Need::Anyone) | None => return,
+    };
+    let description = operation.description.get_or_insert_default();
+    if !description.is_empty() {
+        description.push_str("\n\n");
+    }
+    description.push_str(&words);
+}
+
 /// Adds what follows from the kind of operation.
 fn complete(operation: &mut Operation, names_a_thing: bool, writes: bool) {
     let open = operation.security.is_some();
+    let keeps = writes && keeps(operation);
     for (status, name, ..) in PROBLEMS {
         let applies = match status {
             "401" => !open,
+            "403" => !open,
             "404" => names_a_thing,
-            "409" => writes && !open || name_conflicts(operation),
+            "409" => keeps || name_conflicts(operation),
             "413" | "415" => writes,
-            _ => !open,
+            _ => !open || writes,
         };
         if applies {
             let shared = RefOr::Ref(Ref::from_response_name(name));
             operation.responses.responses.entry(status.to_owned()).or_insert(shared);
         }
     }
-    if writes && !asks_anew(operation) {
+    if keeps {
         operation.parameters.get_or_insert_default().push(RefOr::T(idempotency_key()));
         let replayed = HeaderBuilder::new()
             .schema(Some(text()))
@@ -109,9 +141,14 @@ fn complete(operation: &mut Operation, names_a_thing: bool, writes: bool) {
     }
 }
 
-/// The one write whose effect is WhatsApp's, not ours: no answer to it is kept.
-fn asks_anew(operation: &Operation) -> bool {
-    operation.operation_id.as_deref() == Some("pairing_code")
+/// Whether the answer to a write is kept for a repetition. Not of what has no tenant yet, not of what is WhatsApp's to do,
+/// and not of what tells a secret once.
+fn keeps(operation: &Operation) -> bool {
+    let tags = operation.tags.iter().flatten();
+    let kept = tags.clone().any(|tag| !matches!(tag.as_str(), "people" | "keys"));
+    let name = operation.operation_id.as_deref().unwrap_or_default();
+    let of_users = ["invite", "change", "suspend", "reinstate", "delete"].contains(&name);
+    (kept || of_users) && name != "pairing_code"
 }
 
 /// The one read that can contradict a state: a QR code of a session that shows none.
@@ -152,50 +189,80 @@ fn problem(status: &str, when: &str, code: &str) -> Response {
 mod tests {
     use super::*;
 
+    /// Every route of the contract.
+    const ROUTES: [(&str, &str); 53] = [
+        ("post", "/sessions"),
+        ("get", "/sessions"),
+        ("get", "/sessions/{id}"),
+        ("delete", "/sessions/{id}"),
+        ("post", "/sessions/{id}/start"),
+        ("post", "/sessions/{id}/stop"),
+        ("post", "/sessions/{id}/reconnect"),
+        ("post", "/sessions/{id}/logout"),
+        ("get", "/sessions/{id}/qr"),
+        ("post", "/sessions/{id}/pairing-code"),
+        ("get", "/sessions/{id}/timeline"),
+        ("post", "/sessions/{id}/messages"),
+        ("get", "/messages/{id}"),
+        ("get", "/chats"),
+        ("get", "/chats/{jid}/messages"),
+        ("post", "/chats/{jid}/messages"),
+        ("get", "/events"),
+        ("get", "/ws/sessions"),
+        ("get", "/dead-letters"),
+        ("post", "/dead-letters/{id}/redrive"),
+        ("get", "/admin/tree"),
+        ("get", "/admin/nodes"),
+        ("post", "/auth/register"),
+        ("post", "/auth/verify"),
+        ("post", "/auth/login"),
+        ("post", "/auth/refresh"),
+        ("post", "/auth/logout"),
+        ("post", "/auth/logout-all"),
+        ("post", "/auth/password/forgot"),
+        ("post", "/auth/password/reset"),
+        ("post", "/auth/mail/change"),
+        ("post", "/auth/mail/confirm"),
+        ("post", "/auth/invitations/accept"),
+        ("get", "/auth/me"),
+        ("get", "/auth/logins"),
+        ("delete", "/auth/logins"),
+        ("delete", "/auth/logins/{id}"),
+        ("get", "/users"),
+        ("post", "/users"),
+        ("get", "/users/{id}"),
+        ("patch", "/users/{id}"),
+        ("delete", "/users/{id}"),
+        ("post", "/users/{id}/suspend"),
+        ("post", "/users/{id}/reinstate"),
+        ("get", "/api-keys"),
+        ("post", "/api-keys"),
+        ("delete", "/api-keys/{id}"),
+        ("post", "/api-keys/{id}/rotate"),
+        ("get", "/audit-log"),
+        ("get", "/.well-known/jwks.json"),
+        ("get", "/livez"),
+        ("get", "/readyz"),
+        ("get", "/metrics"),
+    ];
+
     #[test]
     fn every_route_of_the_contract_is_documented_with_its_problems() {
         let document = serde_json::to_value(openapi()).unwrap();
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
-        let table = [
-            ("post", "/sessions"),
-            ("get", "/sessions"),
-            ("get", "/sessions/{id}"),
-            ("delete", "/sessions/{id}"),
-            ("post", "/sessions/{id}/start"),
-            ("post", "/sessions/{id}/stop"),
-            ("post", "/sessions/{id}/reconnect"),
-            ("post", "/sessions/{id}/logout"),
-            ("get", "/sessions/{id}/qr"),
-            ("post", "/sessions/{id}/pairing-code"),
-            ("get", "/sessions/{id}/timeline"),
-            ("post", "/sessions/{id}/messages"),
-            ("get", "/messages/{id}"),
-            ("get", "/chats"),
-            ("get", "/chats/{jid}/messages"),
-            ("post", "/chats/{jid}/messages"),
-            ("get", "/events"),
-            ("get", "/ws/sessions"),
-            ("get", "/dead-letters"),
-            ("post", "/dead-letters/{id}/redrive"),
-            ("get", "/admin/tree"),
-            ("get", "/admin/nodes"),
-            ("get", "/livez"),
-            ("get", "/readyz"),
-            ("get", "/metrics"),
-        ];
-        for (method, path) in table {
+        for (method, path) in ROUTES {
             let operation = &document["paths"][path][method];
             assert!(operation["summary"].is_string(), "{method} {path} is not documented");
             if operation.get("security").is_none() {
                 assert!(operation["responses"]["401"].is_object(), "{method} {path}");
             }
             let repeatable = operation["parameters"].to_string().contains("Idempotency-Key");
-            let kept = method != "get" && path != "/sessions/{id}/pairing-code";
-            assert_eq!(repeatable, kept, "{method} {path}");
+            let secret = path == "/sessions/{id}/pairing-code" || path.starts_with("/auth") || path.starts_with("/api-keys");
+            assert_eq!(repeatable, method != "get" && !secret, "{method} {path}");
         }
         let documented: usize =
             document["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
-        assert_eq!(documented, table.len(), "a route is missing in this test");
+        assert_eq!(documented, ROUTES.len(), "a route is missing in this test");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) fn page(rows: Option<i64>, cursor: Option<String>) -> Result<PageRequ
     if cursor.as_ref().is_some_and(|cursor| !fine(cursor)) {
         return Err(Error::invalid("cursor", "invalid_cursor", "is not a cursor given by this service"));
     }
-    Ok(PageRequest { cursor, limit })
+    Ok(PageRequest { cursor, limit, among: None })
 }
 
 #[cfg(test)]

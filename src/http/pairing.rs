@@ -63,7 +63,7 @@ pub(super) async fn qr(
         Some(name) => name.parse()?,
         None => accepted(&headers)?,
     };
-    let view = found(&api, caller, session).await?;
+    let view = found(&api, &caller, session).await?;
     let code = view.code.filter(|(_, until)| view.state == SessionState::PendingQr && *until > now());
     let (qr, expires_at) = code.ok_or_else(|| {
         let detail = format!("there is no QR code to scan; the session is {} ({})", view.state, view.reason);
@@ -133,7 +133,7 @@ pub(super) async fn pairing_code(
     if phone.server() != Server::Phone {
         return Err(refuse().into());
     }
-    found(&api, caller, session).await?;
+    found(&api, &caller, session).await?;
     let (pairing_code, expires_at) = api.neighbours.pairing_code(session, phone).await?;
     Ok(Json(Pairing { pairing_code, expires_at }))
 }

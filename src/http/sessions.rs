@@ -110,7 +110,7 @@ pub(super) async fn create(
         idempotency: key,
         at,
         limit: api.config.max_sessions,
-        audit: None,
+        audit: Some(Box::new(caller.entry("session.created").to("session", session))),
     });
     Ok(Answer::to(&api, StatusCode::CREATED, write).await?.located("/sessions", "sessionId"))
 }
@@ -140,7 +140,7 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Params(wanted): Params<Listing>,
 ) -> Result<Json<Page<SessionView>>> {
-    let page = page(wanted.limit, wanted.cursor)?;
+    let page = caller.within(page(wanted.limit, wanted.cursor)?);
     Ok(Json(api.queries.sessions(caller.tenant, page).await?))
 }
 
@@ -157,11 +157,12 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Id(session): Id<SessionId>,
 ) -> Result<Json<SessionView>> {
-    Ok(Json(found(&api, caller, session).await?))
+    Ok(Json(found(&api, &caller, session).await?))
 }
 
 /// The session, if it is the caller's.
-pub(super) async fn found(api: &Api, caller: Caller, session: SessionId) -> Result<SessionView, Error> {
+pub(super) async fn found(api: &Api, caller: &Caller, session: SessionId) -> Result<SessionView, Error> {
+    caller.reaches(session)?;
     let view = api.queries.session(caller.tenant, session).await?;
     view.ok_or_else(|| Error::not_found("session_not_found", "there is no such session"))
 }
@@ -179,7 +180,7 @@ pub(super) async fn timeline(
     State(api): State<Arc<Api>>,
     Id(session): Id<SessionId>,
 ) -> Result<Json<Page<Transition>>> {
-    found(&api, caller, session).await?;
+    found(&api, &caller, session).await?;
     let items = api.queries.timeline(caller.tenant, session).await?;
     Ok(Json(Page { items, next_cursor: None }))
 }
@@ -198,7 +199,7 @@ pub(super) async fn delete(
     Id(session): Id<SessionId>,
     Submitted { body: super::input::Nothing {}, key }: Submitted<super::input::Nothing>,
 ) -> Result<Answer> {
-    super::lifecycle::accept(&api, caller, session, CommandType::Delete, key).await
+    super::lifecycle::accept(&api, &caller, session, CommandType::Delete, key).await
 }
 
 #[cfg(test)]

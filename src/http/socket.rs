@@ -3,7 +3,8 @@
 //! Promises: the first frame is `{"type":"ready","after":"C"}`; then every wanted event above cursor C comes once and in
 //! order per session, each with its own `cursor`, or the connection is closed with the cursor to resume from, as
 //! `{"reason":"slow","after":"C"}` in the close frame.
-//! Nothing is dropped silently. A client that answers no ping is closed, so that it cannot hold a place for ever.
+//! Nothing is dropped silently. A client that answers no ping is closed, so that it cannot hold a place for ever; one whose
+//! key or login has ended is closed within a minute, as `unauthorized`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use futures_util::{FutureExt, SinkExt};
 use serde::Deserialize;
@@ -19,17 +20,27 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::Api;
-use super::auth::{Caller, bearer};
+use super::access;
+use super::auth::{Caller, hashed, presented};
+use super::callers::Hash;
 use super::error::{Problem, Result};
 use super::events::{cursor, filter};
 use super::input::Params;
 use super::server::told;
 use crate::actors::following::{Following, Shown};
 use crate::domain::cursor::Cursor;
+use crate::domain::error::Kind;
 use crate::telemetry;
 
 /// How often a quiet client is asked whether it is there.
 const PING: Duration = Duration::from_secs(20);
+
+/// How often it is looked at whether the client may still be here. What is remembered of that is at most half a minute
+/// old, so nobody follows for a minute after their key or login has ended.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// Where it is.
+const PATH: &str = "/ws/sessions";
 
 /// How long a client may say nothing, pongs included.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -83,7 +94,7 @@ pub(super) struct Wanted {
     #[serde(rename = "type")]
     #[param(rename = "type", example = "message.received,message.sent")]
     kinds: Option<String>,
-    /// The API key, for browsers, which cannot set a header here.
+    /// The API key or access token, for browsers, which cannot set a header here.
     token: Option<String>,
 }
 
@@ -108,13 +119,12 @@ pub(super) async fn follow(
 ) -> Result<Response> {
     // Who asks comes first, as everywhere; the token may be among the parameters.
     let token = wanted.as_ref().ok().and_then(|wanted| wanted.0.token.as_deref());
-    let caller = match token {
-        Some(token) => Caller::with(token, &api).await?,
-        None => Caller::with(bearer(&headers)?, &api).await?,
-    };
+    let need = access::need(&Method::GET, PATH);
+    let caller = Caller::of(&api, need, &Method::GET, &headers, token).await?;
+    let hash = token.or_else(|| presented(&api, &headers)).map(hashed).unwrap_or_default();
     let Params(wanted) = wanted?;
     let after = cursor(&api, wanted.after.as_deref())?;
-    let filter = filter(caller, wanted.session_id.as_deref(), wanted.kinds.as_deref())?;
+    let filter = filter(&caller, wanted.session_id.as_deref(), wanted.kinds.as_deref())?;
     let upgrade = upgrade.map_err(|_plain| {
         Problem::of(StatusCode::UPGRADE_REQUIRED, "websocket_expected", "open this path as a WebSocket")
     })?;
@@ -122,7 +132,8 @@ pub(super) async fn follow(
     let stopping = api.sockets.0.subscribe();
     let upgrade = upgrade.max_message_size(FRAME_LIMIT).max_frame_size(FRAME_LIMIT);
     let given = events.cursor();
-    Ok(upgrade.on_upgrade(move |socket| Conversation { socket, events, given, stopping }.run()))
+    let welcome = Welcome { api, hash, caller };
+    Ok(upgrade.on_upgrade(move |socket| Conversation { socket, events, given, stopping, welcome }.run()))
 }
 
 /// How a conversation ends.
@@ -141,6 +152,24 @@ struct Conversation {
     /// The last event handed to the socket. What it took reaches the client before the close frame does.
     given: Cursor,
     stopping: watch::Receiver<bool>,
+    welcome: Welcome,
+}
+
+/// Why the client may be here.
+struct Welcome {
+    api: Arc<Api>,
+    hash: Hash,
+    caller: Caller,
+}
+
+impl Welcome {
+    /// Whether what the client came with is still good. A store that does not answer decides nothing.
+    async fn holds(&self) -> bool {
+        match Caller::still(&self.api, self.hash, &self.caller).await {
+            Ok(()) => true,
+            Err(error) => !matches!(error.kind, Kind::Unauthorized | Kind::Forbidden),
+        }
+    }
 }
 
 impl Conversation {
@@ -150,7 +179,11 @@ impl Conversation {
             End::Gone => return,
             End::Left => None,
             End::Told(reason, after) => Some(CloseFrame {
-                code: if reason == "stopping" { close_code::AWAY } else { close_code::AGAIN },
+                code: match reason {
+                    "stopping" => close_code::AWAY,
+                    "unauthorized" => close_code::POLICY,
+                    _ => close_code::AGAIN,
+                },
                 reason: format!(r#"{{"reason":"{reason}","after":"{after}"}}"#).into(),
             }),
         };
@@ -175,6 +208,8 @@ impl Conversation {
         let mut pings = interval_at(Instant::now() + PING, PING);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
+        let mut looks = interval_at(Instant::now() + LOOK, LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let done = tokio::select! {
                 biased;
@@ -195,6 +230,9 @@ impl Conversation {
                     } else {
                         self.write(Message::Ping(Vec::new().into())).await
                     }
+                }
+                _ = looks.tick() => {
+                    if self.welcome.holds().await { Ok(()) } else { Err(End::Told("unauthorized", self.given.clone())) }
                 }
                 frame = self.events.next() => self.pass_on(frame).await,
             };

@@ -17,6 +17,7 @@ mod first_key;
 mod flow_events;
 mod flow_messages;
 mod flow_sessions;
+mod identity;
 #[path = "../suite/invariants.rs"]
 mod invariants;
 mod socket;

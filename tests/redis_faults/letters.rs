@@ -28,7 +28,7 @@ impl Handler for Picky {
 }
 
 async fn letters(rig: &Rig) -> usize {
-    let page = PageRequest { cursor: None, limit: 1000 };
+    let page = PageRequest { cursor: None, limit: 1000, among: None };
     rig.store.dead_letters(TenantId::DEFAULT, None, page).await.unwrap().items.len()
 }
 

@@ -201,7 +201,7 @@ async fn on_sqlite_a_consumer_that_dies_repeats_nothing_recorded_and_buries_and_
     };
     let deadline = Instant::now() + SOON;
     let letters = async || {
-        let page = PageRequest { cursor: None, limit: 100 };
+        let page = PageRequest { cursor: None, limit: 100, among: None };
         tables.store.dead_letters(TenantId::DEFAULT, Some("buried"), page).await.unwrap().items
     };
     while tables.store.group(SHARD, Log::DomainEvents, "group").await.unwrap().cursor < Position(1000) {

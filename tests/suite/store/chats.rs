@@ -95,7 +95,7 @@ pub async fn chats_and_messages_page_without_gap_or_repeat(world: World) {
         world.done(world.inbound(session, vec![message, same_chat])).await;
     }
     let mut seen = Vec::new();
-    let mut at = PageRequest { cursor: None, limit: 5 };
+    let mut at = PageRequest { cursor: None, limit: 5, among: None };
     loop {
         let page = world.store.messages(world.tenant, None, PN, at.clone()).await.unwrap();
         assert!(page.items.len() <= 5);
@@ -112,7 +112,7 @@ pub async fn chats_and_messages_page_without_gap_or_repeat(world: World) {
     assert_eq!(seen, sorted);
     for (session, expected) in [(None, 18), (Some(one), 9), (Some(two), 9)] {
         let mut names = Vec::new();
-        let mut at = PageRequest { cursor: None, limit: 4 };
+        let mut at = PageRequest { cursor: None, limit: 4, among: None };
         loop {
             let page = world.store.chats(world.tenant, session, at.clone()).await.unwrap();
             names.extend(page.items.iter().map(|chat| (chat.session_id, chat.jid.clone())));

@@ -167,7 +167,7 @@ pub async fn dead_letters_page_newest_first(world: World) {
     for event in &events {
         world.done(Write::Bury(failed(&world, event, 1))).await;
     }
-    let mut at = PageRequest { cursor: None, limit: 3 };
+    let mut at = PageRequest { cursor: None, limit: 3, among: None };
     let mut seen = Vec::new();
     loop {
         let page = world.store.dead_letters(world.tenant, Some("buried"), at.clone()).await.unwrap();

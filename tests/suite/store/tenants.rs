@@ -111,7 +111,7 @@ pub async fn sessions_page_oldest_first(world: World) {
         made.push(world.session().await);
     }
     world.done(Write::DeleteSession(world.fence, made.remove(3))).await;
-    let mut at = PageRequest { cursor: None, limit: 2 };
+    let mut at = PageRequest { cursor: None, limit: 2, among: None };
     let mut seen = Vec::new();
     let mut pages = 0;
     loop {
@@ -128,7 +128,7 @@ pub async fn sessions_page_oldest_first(world: World) {
 
 pub async fn an_invented_cursor_is_refused(world: World) {
     for cursor in ["", "!", "bm90IGEgY3Vyc29y", "MTIzL3g"] {
-        let at = || PageRequest { cursor: Some(cursor.to_owned()), limit: 2 };
+        let at = || PageRequest { cursor: Some(cursor.to_owned()), limit: 2, among: None };
         let store = &world.store;
         let codes = [
             store.sessions(world.tenant, at()).await.unwrap_err(),

@@ -284,7 +284,7 @@ impl World {
 }
 
 pub fn page(limit: usize) -> PageRequest {
-    PageRequest { cursor: None, limit }
+    PageRequest { cursor: None, limit, among: None }
 }
 
 pub fn key(name: &str, request: u8) -> Option<Idempotency> {

@@ -8,6 +8,7 @@ use sqlx::{Arguments, Encode, Row, Type, ValueRef};
 use uuid::Uuid;
 
 use crate::domain::error::{Error, Result};
+use crate::domain::ids::SessionId;
 use crate::infra::store::columns::Columns;
 
 /// The code of a failure after which the same transaction may well succeed: another one was in its way.
@@ -116,6 +117,11 @@ impl Cells {
 
     pub(super) fn ids(self, values: impl Iterator<Item = Uuid>) -> Self {
         self.list(values)
+    }
+
+    /// Sessions that something must be among; null for all.
+    pub(super) fn among(self, sessions: Option<&[SessionId]>) -> Self {
+        self.add(sessions.map(|sessions| sessions.iter().map(|session| session.0).collect::<Vec<Uuid>>()))
     }
 
     pub(super) fn opt_ids(self, values: impl Iterator<Item = Option<Uuid>>) -> Self {

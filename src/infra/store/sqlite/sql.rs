@@ -6,6 +6,7 @@ use sqlx::{Arguments, Row};
 use uuid::Uuid;
 
 use crate::domain::error::{Error, Result};
+use crate::domain::ids::SessionId;
 use crate::infra::store::columns::Columns;
 
 /// What every failure of the database itself is for a caller: nothing was applied, try again.
@@ -69,6 +70,13 @@ impl Cells {
     pub(super) fn opt_id(&mut self, value: Option<Uuid>) -> &mut Self {
         self.add(value.as_ref().map(|id| id.as_bytes().as_slice()));
         self
+    }
+
+    /// Sessions that something must be among, as hexadecimal text with commas, for `instr`; null for all.
+    pub(super) fn among(&mut self, sessions: Option<&[SessionId]>) -> &mut Self {
+        let hex = |session: &SessionId| format!("{:X},", session.0.simple());
+        let text = sessions.map(|sessions| sessions.iter().map(hex).collect::<String>());
+        self.opt_text(text.as_deref())
     }
 
     fn done(self) -> Result<SqliteArguments> {

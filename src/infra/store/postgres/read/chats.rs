@@ -19,7 +19,8 @@ macro_rules! select {
     };
 }
 
-const OF_TENANT: &str = select!("from session_chats c where c.tenant_id = $1");
+const OF_TENANT: &str =
+    select!("from session_chats c where c.tenant_id = $1 and ($5 is null or c.session_id = any($5))");
 /// All the session's chats are looked at: there are as many as one person has, and no index to keep.
 const OF_SESSION: &str = select!(
     "from (select distinct chat_id from session_chat_aliases where session_id = $5) v \
@@ -37,7 +38,7 @@ pub(in crate::infra::store::postgres) async fn list(
     let cells = Cells::new().id(tenant.0).int(at).int(id).int(wanted(page));
     let found = match session {
         Some(session) => rows(conn, OF_SESSION, cells.id(session.0)).await?,
-        None => rows(conn, OF_TENANT, cells).await?,
+        None => rows(conn, OF_TENANT, cells.among(page.among.as_deref())).await?,
     };
     let chats = found.iter().map(views::chat).collect::<Result<Vec<_>>>()?;
     let page = cut(chats, page, |(id, view)| format!("{}/{id}", view.last_message_at.0));

@@ -40,7 +40,8 @@ const OF_TENANT: &str = select!(
      cross join lateral ( \
         select n.* from session_messages n where n.chat_id = a.chat_id and (n.timestamp, n.id) < ($3, $4) \
         order by n.timestamp desc, n.id desc limit $5) m \
-     where s.tenant_id = $1 order by m.timestamp desc, m.id desc limit $5"
+     where s.tenant_id = $1 and ($6 is null or s.id = any($6)) \
+     order by m.timestamp desc, m.id desc limit $5"
 );
 
 /// One message.
@@ -65,7 +66,7 @@ pub(in crate::infra::store::postgres) async fn list(
     let cells = Cells::new().id(tenant.0).text(&name).int(at).id(id).int(wanted(page));
     let found = match session {
         Some(session) => rows(conn, OF_SESSION, cells.id(session.0)).await?,
-        None => rows(conn, OF_TENANT, cells).await?,
+        None => rows(conn, OF_TENANT, cells.among(page.among.as_deref())).await?,
     };
     let views = found.iter().map(views::message).collect::<Result<Vec<_>>>()?;
     Ok(cut(views, page, |view| format!("{}/{}", view.timestamp.0, view.message_id)))

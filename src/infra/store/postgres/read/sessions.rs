@@ -22,7 +22,8 @@ macro_rules! select {
 }
 
 const ONE: &str = select!("id = $1");
-const LIST: &str = select!("tenant_id = $1 and id > $2 order by id limit $3");
+const LIST: &str =
+    select!("tenant_id = $1 and id > $2 and ($4 is null or id = any($4)) order by id limit $3");
 // The conditions on commands are their indexes' own.
 /// The states in which a session wants a link, or something to do that needs none.
 const TO_RUN: &str = "select s.id from sessions s \
@@ -57,7 +58,10 @@ pub(in crate::infra::store::postgres) async fn list(
     page: &PageRequest,
 ) -> Result<Page<SessionView>> {
     let after = id_mark(page)?.unwrap_or_default();
-    let found = rows(conn, LIST, Cells::new().id(tenant.0).id(after).int(wanted(page))).await?;
+    let found = {
+        let cells = Cells::new().id(tenant.0).id(after).int(wanted(page)).among(page.among.as_deref());
+        rows(conn, LIST, cells).await?
+    };
     let views = found.iter().map(views::session).collect::<Result<Vec<_>>>()?;
     Ok(cut(views, page, |view| view.session_id.to_string()))
 }

@@ -19,7 +19,9 @@ macro_rules! select {
     };
 }
 
-const OF_TENANT: &str = select!("from session_chats c where c.tenant_id = ?1");
+const OF_TENANT: &str = select!(
+    "from session_chats c where c.tenant_id = ?1 and (?5 is null or instr(?5, hex(c.session_id)) > 0)"
+);
 /// All the session's chats are looked at: there are as many as one person has, and no index to keep.
 pub(in crate::infra::store::sqlite) const OF_SESSION: &str = select!(
     "from (select distinct chat_id from session_chat_aliases where session_id = ?5) v \
@@ -37,9 +39,10 @@ pub(in crate::infra::store::sqlite) async fn list(
     let sql = if session.is_some() { OF_SESSION } else { OF_TENANT };
     let found = rows(pool, sql, |cells| {
         cells.id(tenant.0).int(at).int(id).int(wanted(page));
-        if let Some(session) = session {
-            cells.id(session.0);
-        }
+        match session {
+            Some(session) => cells.id(session.0),
+            None => cells.among(page.among.as_deref()),
+        };
     })
     .await?;
     let chats = found.iter().map(views::chat).collect::<Result<Vec<_>>>()?;

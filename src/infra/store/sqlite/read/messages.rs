@@ -40,7 +40,8 @@ pub(in crate::infra::store::sqlite) const OF_TENANT: &str = select!(
      cross join session_messages m on m.id in ( \
         select n.id from session_messages n where n.chat_id = a.chat_id and (n.timestamp, n.id) < (?3, ?4) \
         order by n.timestamp desc, n.id desc limit ?5) \
-     where s.tenant_id = ?1 order by m.timestamp desc, m.id desc limit ?5"
+     where s.tenant_id = ?1 and (?6 is null or instr(?6, hex(s.id)) > 0) \
+     order by m.timestamp desc, m.id desc limit ?5"
 );
 
 /// One message.
@@ -68,9 +69,10 @@ pub(in crate::infra::store::sqlite) async fn list(
     let sql = if session.is_some() { OF_SESSION } else { OF_TENANT };
     let found = rows(pool, sql, |cells| {
         cells.id(tenant.0).text(&name).int(at).id(id).int(wanted(page));
-        if let Some(session) = session {
-            cells.id(session.0);
-        }
+        match session {
+            Some(session) => cells.id(session.0),
+            None => cells.among(page.among.as_deref()),
+        };
     })
     .await?;
     let views = found.iter().map(views::message).collect::<Result<Vec<_>>>()?;

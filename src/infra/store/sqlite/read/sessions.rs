@@ -22,7 +22,9 @@ macro_rules! select {
 }
 
 const ONE: &str = select!("id = ?");
-const LIST: &str = select!("tenant_id = ? and id > ? order by id limit ?");
+const LIST: &str = select!(
+    "tenant_id = ?1 and id > ?2 and (?4 is null or instr(?4, hex(id)) > 0) order by id limit ?3"
+);
 // The conditions on commands are their indexes' own, word for word: SQLite sees by them that the indexes apply.
 /// The states in which a session wants a link, or something to do that needs none.
 pub(in crate::infra::store::sqlite) const TO_RUN: &str = "select s.id from sessions s \
@@ -61,7 +63,7 @@ pub(in crate::infra::store::sqlite) async fn list(
 ) -> Result<Page<SessionView>> {
     let after = id_mark(page)?.unwrap_or_default();
     let found = rows(pool, LIST, |cells| {
-        cells.id(tenant.0).id(after).int(wanted(page));
+        cells.id(tenant.0).id(after).int(wanted(page)).among(page.among.as_deref());
     })
     .await?;
     let views = found.iter().map(views::session).collect::<Result<Vec<_>>>()?;

@@ -1,0 +1,533 @@
+//! `/auth/register` and what links in mails lead to: `/auth/verify`, `/auth/password/*`, `/auth/mail/*`,
+//! `/auth/invitations/accept`.
+//!
+//! Promises: whether an address has an account here shows in no answer: not in its status, not in its body, and not in its
+//! time (the work is alike, and no answer comes before a fixed moment). A token from a mail is good once, for one
+//! purpose, for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::ACCEPT_LANGUAGE;
+use axum::http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::Api;
+use super::auth::{Caller, Trace};
+use super::callers::Whose;
+use super::error::Result;
+use super::input::Submitted;
+use super::login::people;
+use crate::actors::identity::Credentials;
+use crate::domain::error::{Error, Kind};
+use crate::domain::event::EventType;
+use crate::domain::identity::{
+    Actor, Locale, MailAddress, OneTime, PersonName, Purpose, Role, User, UserState,
+};
+use crate::domain::ids::{Shard, TenantId, UserId};
+use crate::domain::now;
+use crate::domain::password::Password;
+use crate::domain::write::PeopleWrite;
+use crate::domain::write::people::{Issue, Revocation, SaveUser, Spend};
+
+/// No answer that could tell whether there is an account comes before this.
+const EVEN: Duration = Duration::from_millis(400);
+
+/// Somebody gets one mail for one purpose in this time.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// The longest name of a tenant in characters.
+const TENANT_LIMIT: usize = 100;
+
+/// An answer that comes at the same moment whatever was found.
+struct Even(Instant);
+
+impl Even {
+    fn begin() -> Self {
+        Self(Instant::now() + EVEN)
+    }
+
+    async fn answer(self) -> (StatusCode, Json<Mailed>) {
+        tokio::time::sleep_until(self.0).await;
+        (StatusCode::ACCEPTED, Json(Mailed { status: "mail_sent" }))
+    }
+}
+
+/// What follows comes by mail.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Mailed {
+    /// Always `mail_sent`: also when there was nobody to send it to.
+    #[schema(example = "mail_sent")]
+    status: &'static str,
+}
+
+/// Where an account stands.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Standing {
+    /// Who.
+    user_id: UserId,
+    /// `active`.
+    state: UserState,
+}
+
+/// A new account with a tenant of its own.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Registration {
+    /// Where links go to, and what the account logs in with.
+    #[schema(format = Email, example = "ana@example.org")]
+    email: String,
+    /// 8 to 128 characters, and none of those that everybody tries first.
+    #[schema(format = Password, min_length = 8, max_length = 128)]
+    password: String,
+    /// What its owner is called.
+    #[serde(default)]
+    #[schema(example = "Ana")]
+    name: Option<String>,
+    /// What the tenant is called.
+    #[serde(default)]
+    #[schema(example = "Example Ltd")]
+    tenant: Option<String>,
+    /// The language of mails: `en`, `es` or `pt`; by `Accept-Language` when absent.
+    #[serde(default)]
+    locale: Option<Locale>,
+}
+
+/// Makes an account and a tenant that it owns, once the address is proven by the link that is mailed there. Where the
+/// address has an account already, its owner is told instead; the answer is the same.
+#[utoipa::path(
+    post,
+    path = "/auth/register",
+    tag = "people",
+    security(()),
+    request_body = Registration,
+    responses(
+        (status = 202, description = "A mail is on its way", body = Mailed),
+        (status = 403, description = "Nobody can register here", body = super::error::Details<'static>),
+    )
+)]
+pub(super) async fn register(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    Submitted { body, .. }: Submitted<Registration>,
+) -> Result<(StatusCode, Json<Mailed>)> {
+    if !api.config.registration {
+        let detail = "nobody can register here; ask for an invitation";
+        return Err(Error::new(Kind::Forbidden, "registration_closed", detail).into());
+    }
+    let mail: MailAddress = body.email.parse()?;
+    let password = Password::chosen(&body.password, mail.as_str())?;
+    let name = body.name.as_deref().map(str::parse::<PersonName>).transpose()?;
+    let tenant = tenant_name(body.tenant)?;
+    let language =
+        headers.get(ACCEPT_LANGUAGE).and_then(|language| language.to_str().ok()).unwrap_or_default();
+    let locale = body.locale.or_else(|| Locale::preferred(language)).unwrap_or_default();
+    let even = Even::begin();
+    let hash = api.credentials.hash(password).await?;
+    let trace = Trace::of(&headers);
+    if let Some(owner) = api.queries.user_by_mail(mail.clone()).await? {
+        remind(&api, Some(owner), &trace).await?;
+        return Ok(even.answer().await);
+    }
+    let (at, ids) = (now(), (TenantId::new(), UserId::new()));
+    let user = User {
+        name,
+        password: Some(hash),
+        locale,
+        ..User::new(ids, mail.clone(), Role::Owner, UserState::PendingVerification, at)
+    };
+    let issue = api.credentials.one_time(Purpose::Verify, locale, None, at)?;
+    let audit = trace.entry(user.tenant, Actor::user(user.id), "user.registered").to("user", user.id);
+    let save = SaveUser {
+        tenant: Some(tenant.unwrap_or_default()),
+        issue: Some(issue),
+        events: vec![EventType::UserRegistered],
+        audit: Some(Box::new(audit)),
+        ..saved(&api, user, None)
+    };
+    match people(&api, PeopleWrite::SaveUser(save)).await {
+        // Somebody was faster with the same address.
+        Err(error) if error.code == "mail_taken" => {
+            let owner = api.queries.user_by_mail(mail).await?;
+            remind(&api, owner, &trace).await?;
+        }
+        saved => drop(saved?),
+    }
+    Ok(even.answer().await)
+}
+
+fn tenant_name(name: Option<String>) -> Result<Option<String>, Error> {
+    let fine = |name: &String| {
+        (1..=TENANT_LIMIT).contains(&name.chars().count())
+            && !name.chars().any(char::is_control)
+            && name.trim().len() == name.len()
+    };
+    if name.as_ref().is_some_and(|name| !fine(name)) {
+        let detail = format!("must be 1 to {TENANT_LIMIT} characters without spaces around them");
+        return Err(Error::invalid("tenant", "invalid_name", detail));
+    }
+    Ok(name)
+}
+
+/// Mails somebody the link that helps them on; does as much when there is nobody.
+async fn remind(api: &Api, user: Option<User>, trace: &Trace) -> Result<(), Error> {
+    let purpose = user.as_ref().and_then(|user| match user.state {
+        UserState::PendingVerification => Some(Purpose::Verify),
+        UserState::Invited => Some(Purpose::Invite),
+        UserState::Active => Some(Purpose::Reset),
+        UserState::Suspended | UserState::Deleted => None,
+    });
+    mail(api, user, purpose, trace).await
+}
+
+/// Issues a token to somebody, or writes down that there was nobody to issue one to.
+async fn mail(api: &Api, user: Option<User>, purpose: Option<Purpose>, trace: &Trace) -> Result<(), Error> {
+    let at = now();
+    let (Some(user), Some(purpose)) = (user, purpose) else {
+        let audit = trace.entry(TenantId::DEFAULT, Actor::SYSTEM, "token.refused");
+        return people(api, PeopleWrite::Record(Box::new(audit))).await.map(drop);
+    };
+    let token = api.credentials.one_time(purpose, user.locale, None, at)?;
+    let audit = trace.entry(user.tenant, Actor::SYSTEM, "token.issued").to("user", user.id);
+    let issue = Issue {
+        tenant: user.tenant,
+        user: user.id,
+        token,
+        not_after: Some(at.before(QUIET)),
+        shard: Shard::of(user.tenant, api.directory.shards()),
+        audit: Some(Box::new(audit)),
+        at,
+    };
+    people(api, PeopleWrite::Issue(issue)).await.map(drop)
+}
+
+/// An address whose owner needs a link.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Forgotten {
+    /// The address of the account.
+    #[schema(format = Email, example = "ana@example.org")]
+    email: String,
+}
+
+/// Mails a link that sets a new password, or the link that is still missing: of the registration or the invitation. The
+/// answer is the same where there is no such account.
+#[utoipa::path(
+    post,
+    path = "/auth/password/forgot",
+    tag = "people",
+    security(()),
+    request_body = Forgotten,
+    responses((status = 202, description = "A mail is on its way, if there is an account", body = Mailed))
+)]
+pub(super) async fn forgot(
+    State(api): State<Arc<Api>>,
+    trace: Trace,
+    Submitted { body, .. }: Submitted<Forgotten>,
+) -> Result<(StatusCode, Json<Mailed>)> {
+    let address = body.email.parse()?;
+    let even = Even::begin();
+    let user = api.queries.user_by_mail(address).await?;
+    remind(&api, user, &trace).await?;
+    Ok(even.answer().await)
+}
+
+/// A token from a mail.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Proof {
+    /// As the link has it.
+    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3…", min_length = 54, max_length = 54)]
+    token: String,
+}
+
+/// Proves the address of a registration.
+#[utoipa::path(
+    post,
+    path = "/auth/verify",
+    tag = "people",
+    security(()),
+    request_body = Proof,
+    responses((status = 200, description = "The account is active", body = Standing))
+)]
+pub(super) async fn verify(
+    State(api): State<Arc<Api>>,
+    trace: Trace,
+    Submitted { body, .. }: Submitted<Proof>,
+) -> Result<Json<Standing>> {
+    let (token, user) = proven(&api, &body.token, Purpose::Verify).await?;
+    let user = User { state: UserState::Active, verified_at: Some(now()), ..user };
+    let save = SaveUser { events: vec![EventType::UserVerified], ..spending(&api, &token, user) };
+    commit(&api, save, &trace, "user.verified").await
+}
+
+/// A token from a mail, and the password from now on.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct NewPassword {
+    /// As the link has it.
+    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3…", min_length = 54, max_length = 54)]
+    token: String,
+    /// 8 to 128 characters, and none of those that everybody tries first.
+    #[schema(format = Password, min_length = 8, max_length = 128)]
+    password: String,
+}
+
+/// Sets a new password. Every login ends, and wrong passwords are forgiven.
+#[utoipa::path(
+    post,
+    path = "/auth/password/reset",
+    tag = "people",
+    security(()),
+    request_body = NewPassword,
+    responses((status = 200, description = "The password is another", body = Standing))
+)]
+pub(super) async fn reset(
+    State(api): State<Arc<Api>>,
+    trace: Trace,
+    Submitted { body, .. }: Submitted<NewPassword>,
+) -> Result<Json<Standing>> {
+    let (token, user) = proven(&api, &body.token, Purpose::Reset).await?;
+    let password = chosen(&body.password, &user)?;
+    let at = now();
+    // Whoever can read the mail has proven the address too.
+    let state = if user.state == UserState::PendingVerification { UserState::Active } else { user.state };
+    let password = Some(api.credentials.hash(password).await?);
+    let verified_at = user.verified_at.or(Some(at));
+    let user = User { password, state, verified_at, tokens_after: Some(at), ..user };
+    let save = SaveUser {
+        unlock: true,
+        revoke: Some(Revocation { except: None, reason: "password_changed" }),
+        events: vec![EventType::UserPasswordChanged],
+        ..spending(&api, &token, user)
+    };
+    commit(&api, save, &trace, "user.password_changed").await
+}
+
+/// A token from an invitation, and what is needed to begin.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Acceptance {
+    /// As the link has it.
+    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3…", min_length = 54, max_length = 54)]
+    token: String,
+    /// 8 to 128 characters, and none of those that everybody tries first.
+    #[schema(format = Password, min_length = 8, max_length = 128)]
+    password: String,
+    /// What they want to be called, if not as they were invited.
+    #[serde(default)]
+    #[schema(example = "Ana")]
+    name: Option<String>,
+}
+
+/// Accepts an invitation: the account is active from now on.
+#[utoipa::path(
+    post,
+    path = "/auth/invitations/accept",
+    tag = "people",
+    security(()),
+    request_body = Acceptance,
+    responses((status = 200, description = "The account is active", body = Standing))
+)]
+pub(super) async fn accept(
+    State(api): State<Arc<Api>>,
+    trace: Trace,
+    Submitted { body, .. }: Submitted<Acceptance>,
+) -> Result<Json<Standing>> {
+    let (token, user) = proven(&api, &body.token, Purpose::Invite).await?;
+    let password = chosen(&body.password, &user)?;
+    let name = body.name.as_deref().map(str::parse::<PersonName>).transpose()?;
+    let password = Some(api.credentials.hash(password).await?);
+    let name = name.or_else(|| user.name.clone());
+    let user = User { password, name, state: UserState::Active, verified_at: Some(now()), ..user };
+    let save = SaveUser { events: vec![EventType::UserVerified], ..spending(&api, &token, user) };
+    commit(&api, save, &trace, "user.accepted").await
+}
+
+/// Another address for an account.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct NewMail {
+    /// The address from now on, once it is proven.
+    #[schema(format = Email, example = "ana@example.com")]
+    email: String,
+    /// The account's password.
+    #[schema(format = Password, max_length = 128)]
+    password: String,
+}
+
+/// Mails a link to a new address; the account moves there when it is followed. The answer is the same where the address
+/// has an account already.
+#[utoipa::path(
+    post,
+    path = "/auth/mail/change",
+    tag = "people",
+    request_body = NewMail,
+    responses((status = 202, description = "A mail is on its way", body = Mailed))
+)]
+pub(super) async fn change_mail(
+    caller: Caller,
+    State(api): State<Arc<Api>>,
+    Submitted { body, .. }: Submitted<NewMail>,
+) -> Result<(StatusCode, Json<Mailed>)> {
+    let (id, _) = caller.person()?;
+    let address: MailAddress = body.email.parse()?;
+    let user = api.queries.user(caller.tenant, id).await?;
+    let user = user.ok_or_else(|| Error::not_found("user_not_found", "there is no such user"))?;
+    super::users::confirmed(&api, &caller, &user, &body.password).await?;
+    let even = Even::begin();
+    let at = now();
+    let issue = api.credentials.one_time(Purpose::ChangeMail, user.locale, Some(address.clone()), at)?;
+    let version = user.version;
+    let save = SaveUser {
+        issue: Some(issue),
+        audit: Some(Box::new(caller.entry("user.mail_change_asked").to("user", id))),
+        ..saved(&api, User { pending_mail: Some(address), ..user }, Some(version))
+    };
+    people(&api, PeopleWrite::SaveUser(save)).await?;
+    Ok(even.answer().await)
+}
+
+/// Proves the new address of an account. Every login ends.
+#[utoipa::path(
+    post,
+    path = "/auth/mail/confirm",
+    tag = "people",
+    security(()),
+    request_body = Proof,
+    responses(
+        (status = 200, description = "The account has the new address", body = Standing),
+        (status = 409, description = "Another account has the address meanwhile", body = super::error::Details<'static>),
+    )
+)]
+pub(super) async fn confirm_mail(
+    State(api): State<Arc<Api>>,
+    trace: Trace,
+    Submitted { body, .. }: Submitted<Proof>,
+) -> Result<Json<Standing>> {
+    let (token, user) = proven(&api, &body.token, Purpose::ChangeMail).await?;
+    let at = now();
+    let mail = token.mail.clone().ok_or_else(|| Error::bug("a change of mail without an address"))?;
+    let user =
+        User { mail: Some(mail), pending_mail: None, verified_at: Some(at), tokens_after: Some(at), ..user };
+    let save = SaveUser {
+        revoke: Some(Revocation { except: None, reason: "mail_changed" }),
+        events: vec![EventType::UserMailChanged],
+        ..spending(&api, &token, user)
+    };
+    commit(&api, save, &trace, "user.mail_changed").await
+}
+
+fn chosen(text: &str, user: &User) -> Result<Password, Error> {
+    Password::chosen(text, user.mail.as_ref().map_or("", MailAddress::as_str))
+}
+
+/// The token of a text, good at this moment, and whose it is.
+async fn proven(api: &Api, text: &str, purpose: Purpose) -> Result<(OneTime, User), Error> {
+    let unknown = || Error::invalid("token", "token_unknown", "is not a token for this");
+    let hash = Credentials::one_time_hash(text).ok_or_else(unknown)?;
+    let found = api.queries.one_time(hash).await?;
+    let token = found.filter(|token| token.purpose == purpose).ok_or_else(unknown)?;
+    if token.used_at.is_some() {
+        return Err(Error::invalid("token", "token_spent", "was used before"));
+    }
+    if !token.good(now()) {
+        return Err(Error::invalid("token", "token_expired", "is too old; ask for another"));
+    }
+    let user = api.queries.user(token.tenant, token.user).await?.ok_or_else(unknown)?;
+    Ok((token, user))
+}
+
+/// A change to somebody, from the version it names on.
+pub(super) fn saved(api: &Api, user: User, expected: Option<i64>) -> SaveUser {
+    let shard = Shard::of(user.tenant, api.directory.shards());
+    let response = serde_json::json!(Standing { user_id: user.id, state: user.state });
+    SaveUser {
+        user,
+        expected,
+        tenant: None,
+        spend: None,
+        issue: None,
+        unlock: false,
+        revoke: None,
+        events: Vec::new(),
+        shard,
+        response,
+        idempotency: None,
+        audit: None,
+        at: now(),
+    }
+}
+
+/// A change that uses a token up.
+fn spending(api: &Api, token: &OneTime, user: User) -> SaveUser {
+    let version = user.version;
+    SaveUser {
+        spend: Some(Spend { id: token.id, purpose: token.purpose }),
+        ..saved(api, user, Some(version))
+    }
+}
+
+/// Commits a change that a mail's token allowed.
+async fn commit(api: &Api, save: SaveUser, trace: &Trace, action: &str) -> Result<Json<Standing>> {
+    let (tenant, user_id, state) = (save.user.tenant, save.user.id, save.user.state);
+    let audit = trace.entry(tenant, Actor::user(user_id), action).to("user", user_id);
+    let save = SaveUser { audit: Some(Box::new(audit)), ..save };
+    // What the tables say of a token is about the body, not about who asks.
+    let named = |error: Error| match error.code {
+        "token_spent" | "token_expired" => Error::invalid("token", error.code, error.message),
+        _ => error,
+    };
+    people(api, PeopleWrite::SaveUser(save)).await.map_err(named)?;
+    api.callers.forget(Whose::User(user_id));
+    Ok(Json(Standing { user_id, state }))
+}
+
+/// Stores a password anew that was stored with less work than is usual now. Losing it costs nothing: the next login does it.
+pub(super) async fn rehash(api: &Api, user: &User, password: Password) {
+    let renewed = async {
+        let hash = api.credentials.hash(password).await?;
+        // The right password has just changed the row; whoever else changes it meanwhile goes first.
+        let current = api.queries.user(user.tenant, user.id).await?;
+        let Some(current) = current.filter(|current| current.password == user.password) else {
+            return Ok(());
+        };
+        let version = current.version;
+        let save = saved(api, User { password: Some(hash), ..current }, Some(version));
+        people(api, PeopleWrite::SaveUser(save)).await.map(drop)
+    };
+    if let Err(error) = renewed.await {
+        tracing::debug!(%error, "a password is not stored anew");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenants_name_is_short_and_visible() {
+        for (name, fine) in
+            [("Example Ltd", true), ("", false), (" a", false), ("a\nb", false), (&"x".repeat(101), false)]
+        {
+            assert_eq!(tenant_name(Some(name.to_owned())).is_ok(), fine, "{name:?}");
+        }
+        assert_eq!(tenant_name(None).unwrap(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_comes_at_the_same_moment_whatever_took_how_long() {
+        for took in [0, 100, 399] {
+            let begun = Instant::now();
+            let even = Even::begin();
+            tokio::time::sleep(Duration::from_millis(took)).await;
+            assert_eq!(even.answer().await.0, StatusCode::ACCEPTED);
+            assert_eq!(begun.elapsed(), EVEN);
+        }
+    }
+}
