@@ -144,7 +144,7 @@ pub(super) async fn register(
     let issue = api.credentials.one_time(Purpose::Verify, locale, None, at)?;
     let audit = trace.entry(user.tenant, Actor::user(user.id), "user.registered").to("user", user.id);
     let save = SaveUser {
-        tenant: Some(tenant.unwrap_or_default()),
+        tenant: Some(tenant.unwrap_or_else(|| "unnamed".to_owned())),
         issue: Some(issue),
         events: vec![EventType::UserRegistered],
         audit: Some(Box::new(audit)),
@@ -175,11 +175,13 @@ fn tenant_name(name: Option<String>) -> Result<Option<String>, Error> {
 }
 
 /// Mails somebody the link that helps them on; does as much when there is nobody.
+///
+/// Whoever has not proven their address yet is given a link that sets a password, not the one that proves the address
+/// alone: the account may be somebody else's doing, who knows the password that it has.
 async fn remind(api: &Api, user: Option<User>, trace: &Trace) -> Result<(), Error> {
     let purpose = user.as_ref().and_then(|user| match user.state {
-        UserState::PendingVerification => Some(Purpose::Verify),
+        UserState::PendingVerification | UserState::Active => Some(Purpose::Reset),
         UserState::Invited => Some(Purpose::Invite),
-        UserState::Active => Some(Purpose::Reset),
         UserState::Suspended | UserState::Deleted => None,
     });
     mail(api, user, purpose, trace).await

@@ -326,7 +326,7 @@ pub(super) mod testing {
     use crate::domain::identity::Scope;
 
     /// A key of the first tenant.
-    pub(crate) fn caller(scopes: &[Scope], sessions: Option<Vec<SessionId>>) -> Caller {
+    pub(in crate::http) fn caller(scopes: &[Scope], sessions: Option<Vec<SessionId>>) -> Caller {
         let identity = Identity {
             tenant: TenantId::DEFAULT,
             who: Who::Key(KeyId::new()),

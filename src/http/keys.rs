@@ -165,7 +165,7 @@ pub(super) async fn list(
     Ok(Json(api.queries.api_keys(caller.tenant, page).await?))
 }
 
-/// Revokes a key: it opens nothing from now on. WebSockets that it opened are closed within a minute.
+/// Revokes a key: it opens nothing from now on. Whoever follows events by it is shown out within a minute.
 #[utoipa::path(
     delete,
     path = "/api-keys/{id}",

@@ -34,9 +34,6 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// What a client must show that its cookie came with is made under a key of this name.
 const CSRF: &str = "recado csrf tokens v1";
 
-/// What addresses of clients are hashed under.
-const CLIENTS: &str = "recado clients in the audit log v1";
-
 /// Who an access token is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -80,7 +77,6 @@ pub struct Access {
 pub struct Secrets {
     one_time: OneTimeTokens,
     csrf: Zeroizing<[u8; 32]>,
-    clients: Zeroizing<[u8; 32]>,
 }
 
 impl Secrets {
@@ -89,11 +85,7 @@ impl Secrets {
     /// # Errors
     /// As for [`Vault::key_for`].
     pub fn of(vault: &Vault) -> Result<Self> {
-        Ok(Self {
-            one_time: OneTimeTokens::of(vault)?,
-            csrf: vault.key_for(CSRF)?,
-            clients: vault.key_for(CLIENTS)?,
-        })
+        Ok(Self { one_time: OneTimeTokens::of(vault)?, csrf: vault.key_for(CSRF)? })
     }
 }
 
@@ -183,12 +175,6 @@ impl Credentials {
     #[must_use]
     pub fn csrf(&self, login: LoginId) -> String {
         keyed(&self.secrets.csrf, login.0.as_bytes())
-    }
-
-    /// A client's address as the audit log knows it.
-    #[must_use]
-    pub fn client(&self, address: &[u8]) -> String {
-        keyed(&self.secrets.clients, address)[..32].to_owned()
     }
 
     /// A new one-time token for a purpose; its text is made again where the mail is.

@@ -35,7 +35,12 @@ async fn no_answer_tells_who_has_an_account() {
         (answer.status, answer.body)
     };
     assert_eq!(register("ana@example.org").await, register("eva@example.org").await);
+    // Whoever registered first may not be whom the address belongs to: its owner sets a password of their own.
     assert_eq!(register("eva@example.org").await.0, 202, "not proven yet, and asked again");
+    let body = json!({"token": rig.token("reset", "eva@example.org"), "password": "la-frase-de-eva-1"});
+    assert_eq!(rig.open("/auth/password/reset", body).await.text("state"), "active");
+    let first = rig.open("/auth/login", json!({"email": "eva@example.org", "password": PASSWORD})).await;
+    assert_eq!(first.code(), (401, "wrong_credentials"), "the first password opens nothing");
     let forgot = async |mail: &str| {
         let answer = rig.open("/auth/password/forgot", json!({"email": mail})).await;
         (answer.status, answer.body)

@@ -39,7 +39,7 @@ async fn people_are_invited_changed_suspended_and_forgotten() {
     );
     assert!(!shown.body.to_string().contains("argon2"));
     let act = async |what: &str| rig.post(&format!("{path}/{what}"), &owner.access, json!({})).await;
-    assert_eq!(act("reinstate").await.code(), (409, "wrong_state"));
+    assert_eq!(act("reinstate").await.code(), (409, "user_state"));
     assert_eq!(act("suspend").await.body["state"], "suspended");
     assert_eq!(rig.get("/auth/me", &ada.access).await.code(), (401, "login_ended"), "at once");
     assert_eq!(rig.refresh(&ada.refresh).await.code(), (401, "login_ended"));
