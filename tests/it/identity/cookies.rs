@@ -37,7 +37,7 @@ async fn a_page_keeps_its_login_in_cookies_and_no_other_site_can_use_it() {
     assert!(lines.iter().all(|line| !line.contains("Secure") && line.starts_with("recado_")), "{lines:?}");
     let (cookies, csrf) = (header(&jar(&login)), login.text("csrfToken"));
     let ask = async |method: &str, path: &str, more: &[(&str, &str)]| {
-        let headers = [&[("cookie", cookies.as_str())], more].concat();
+        let headers = [&[("cookie", cookies.as_str())][..], more].concat();
         let body = (method == "POST").then(|| json!({"start": false}));
         rig.call(method, path, None, body, &headers).await
     };
