@@ -100,8 +100,10 @@ impl Connections {
     /// The latest of those at rest that see what is wanted, else the latest.
     fn rested(&self, sees: Sees) -> Option<Resting> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = idle.iter().rposition(|resting| resting.sees == sees);
-        fits.map_or_else(|| idle.pop(), |place| Some(idle.remove(place)))
+        match idle.iter().rposition(|resting| resting.sees == sees) {
+            Some(place) => Some(idle.remove(place)),
+            None => idle.pop(),
+        }
     }
 
     async fn living(&self, sees: Sees) -> Result<(PgConnection, Sees)> {
