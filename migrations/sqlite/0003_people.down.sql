@@ -1,3 +1,4 @@
+drop trigger audit_log_is_not_replaced;
 drop trigger audit_log_is_not_cut;
 drop trigger audit_log_is_not_changed;
 drop table audit_log;

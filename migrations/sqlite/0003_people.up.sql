@@ -102,3 +102,8 @@ end;
 create trigger audit_log_is_not_cut before delete on audit_log begin
     select raise(abort, 'the audit log is not cut');
 end;
+-- `insert or replace` removes without asking the trigger above.
+create trigger audit_log_is_not_replaced before insert on audit_log
+    when exists (select 1 from audit_log where id = new.id) begin
+    select raise(abort, 'the audit log is not changed');
+end;

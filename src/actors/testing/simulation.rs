@@ -18,7 +18,7 @@ use crate::actors::hub::{self, Hub, HubActor, Limits};
 use crate::actors::relay;
 use crate::actors::subscription::{Frame, Subscription};
 use crate::domain::event::Log;
-use crate::domain::ids::{EventId, Position, SessionId};
+use crate::domain::ids::{EventId, Position, SessionId, Subject};
 use crate::domain::view::EventFilter;
 use crate::infra::store::Store;
 use crate::infra::stream::Stream;
@@ -194,7 +194,7 @@ impl Run {
             self.world.store.letters().iter().map(|letter| letter.event.event_id).collect();
         let effects = seen.effects.values().flatten();
         let handled: HashSet<EventId> = effects.clone().map(|(_, id)| *id).collect();
-        let mut seqs: HashMap<SessionId, i64> = HashMap::new();
+        let mut seqs: HashMap<Subject, i64> = HashMap::new();
         for event in &all {
             let seq = seqs.entry(event.subject()).or_default();
             *seq += 1;

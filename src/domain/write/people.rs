@@ -16,6 +16,7 @@ use crate::domain::time::Timestamp;
 
 /// One change.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a write of it is boxed as a whole")]
 pub enum PeopleWrite {
     /// Adds or changes a person. → [`Outcome::Accepted`](super::Outcome::Accepted)
     SaveUser(SaveUser),

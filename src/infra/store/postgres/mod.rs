@@ -7,6 +7,9 @@
 //! A session's row is the lock of all that is the session's; a lease's row is shared by all fenced writes and held alone by whoever takes
 //! it anew; a relay's row is held while positions are given. What a batch comes to is judged in memory, in
 //! [`batch`](super::batch), and read and written in statements over arrays, in [`commit`].
+//!
+//! What is asked for a tenant is asked on a connection that sees this tenant's rows alone: row-level security stands behind
+//! the conditions of the queries (docs/adr/0022).
 
 mod commit;
 mod connections;
@@ -39,7 +42,7 @@ use crate::domain::view::{
 };
 use crate::domain::write::Write;
 use commit::ChatIds;
-use connections::Connections;
+use connections::{ALL, Connections};
 pub use settings::Settings;
 use sql::{CONTENDED, Cells, GONE, execute, plain, row};
 
@@ -55,6 +58,9 @@ const MIGRATE_WITHIN: Duration = Duration::from_secs(300);
 const ROOM: &str = "select current_setting('max_connections')::int, \
     current_setting('superuser_reserved_connections')::int \
     + coalesce(current_setting('reserved_connections', true), '0')::int, current_setting('server_encoding')";
+/// Whether row-level security holds this role: 0 yes, 1 once it has stepped down, 2 no.
+const HELD: &str = "select case when rolsuper and exists (select from pg_roles p where p.rolname = 'pg_read_all_data') \
+    then 1 when rolsuper or rolbypassrls then 2 else 0 end from pg_roles where rolname = current_user";
 const PROBE: &str =
     "insert into probes (id, at) values (1, $1) on conflict (id) do update set at = excluded.at";
 
@@ -84,6 +90,9 @@ impl PostgresStore {
         };
         let mut first = store.writers.connect().await?;
         check(&mut first, most).await?;
+        if held(&mut first).await? == Held::StepsDown {
+            store.readers.step_down();
+        }
         let ready = async {
             plain(&mut first, "set statement_timeout = 0").await?;
             migrations::forward(&mut first).await?;
@@ -150,6 +159,7 @@ fn options(url: &str, settings: &Settings) -> Result<PgConnectOptions> {
                 "idle_in_transaction_session_timeout",
                 millis(settings.idle_in_transaction_session_timeout).as_str(),
             ),
+            ALL,
             ("synchronous_commit", "on"),
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
@@ -158,6 +168,31 @@ fn options(url: &str, settings: &Settings) -> Result<PgConnectOptions> {
             ("jit", "off"),
         ],
     ))
+}
+
+/// How row-level security holds the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Always,
+    /// It is a superuser, and reads for a tenant as another role.
+    StepsDown,
+    Never,
+}
+
+/// Whether the server keeps tenants apart for us.
+async fn held(conn: &mut PgConnection) -> Result<Held> {
+    let held = match row(conn, HELD, Cells::new()).await?.map_or(Ok(2), |row| row.int(0))? {
+        0 => Held::Always,
+        1 => Held::StepsDown,
+        _ => Held::Never,
+    };
+    if held == Held::Never {
+        tracing::warn!(
+            "the database's role bypasses row-level security: only the queries themselves keep tenants apart; \
+             use a role that does not"
+        );
+    }
+    Ok(held)
 }
 
 /// Whether the server has room for us, and speaks our language.
@@ -179,10 +214,16 @@ async fn check(conn: &mut PgConnection, wanted: usize) -> Result<()> {
     Ok(())
 }
 
-/// Asks on a connection of the readers, within the deadline.
+/// Asks on a connection of the readers, within the deadline; `of` a tenant on one that sees its rows alone.
 macro_rules! ask {
-    ($store:expr, $query:path $(, $argument:expr)*) => {{
-        let mut lent = $store.readers.lend().await?;
+    ($store:expr, of $tenant:expr, $query:path $(, $argument:expr)*) => {
+        ask!(@ $store, $tenant, $query $(, $argument)*)
+    };
+    ($store:expr, $query:path $(, $argument:expr)*) => {
+        ask!(@ $store, None, $query $(, $argument)*)
+    };
+    (@ $store:expr, $tenant:expr, $query:path $(, $argument:expr)*) => {{
+        let mut lent = $store.readers.lend_for($tenant).await?;
         let late = |_elapsed| Error::unavailable(GONE, "the store did not answer in time");
         let answer = timeout($store.deadline(), $query(lent.conn() $(, $argument)*)).await;
         let answer = answer.map_err(late).and_then(|answer| answer);
@@ -222,7 +263,7 @@ impl Store for PostgresStore {
     }
 
     async fn session(&self, tenant: TenantId, session: SessionId) -> Result<Option<SessionView>> {
-        let found = ask!(self, read::sessions::one, session)?;
+        let found = ask!(self, of Some(tenant), read::sessions::one, session)?;
         Ok(found.filter(|view| view.tenant_id == tenant))
     }
 
@@ -231,7 +272,7 @@ impl Store for PostgresStore {
     }
 
     async fn sessions(&self, tenant: TenantId, page: PageRequest) -> Result<Page<SessionView>> {
-        ask!(self, read::sessions::list, tenant, &page)
+        ask!(self, of Some(tenant), read::sessions::list, tenant, &page)
     }
 
     async fn sessions_behind(&self, shard: Shard, before: Timestamp, limit: usize) -> Result<Vec<SessionId>> {
@@ -248,11 +289,11 @@ impl Store for PostgresStore {
     }
 
     async fn timeline(&self, tenant: TenantId, session: SessionId) -> Result<Vec<Transition>> {
-        ask!(self, read::sessions::timeline, tenant, session)
+        ask!(self, of Some(tenant), read::sessions::timeline, tenant, session)
     }
 
     async fn message(&self, tenant: TenantId, message: MessageId) -> Result<Option<MessageView>> {
-        ask!(self, read::messages::one, tenant, message)
+        ask!(self, of Some(tenant), read::messages::one, tenant, message)
     }
 
     async fn messages(
@@ -262,7 +303,7 @@ impl Store for PostgresStore {
         chat: &str,
         page: PageRequest,
     ) -> Result<Page<MessageView>> {
-        ask!(self, read::messages::list, (tenant, session), chat, &page)
+        ask!(self, of Some(tenant), read::messages::list, (tenant, session), chat, &page)
     }
 
     async fn chats(
@@ -271,7 +312,7 @@ impl Store for PostgresStore {
         session: Option<SessionId>,
         page: PageRequest,
     ) -> Result<Page<ChatView>> {
-        ask!(self, read::chats::list, tenant, session, &page)
+        ask!(self, of Some(tenant), read::chats::list, tenant, session, &page)
     }
 
     async fn events(
@@ -281,7 +322,7 @@ impl Store for PostgresStore {
         after: Position,
         limit: usize,
     ) -> Result<(Vec<Event>, Position)> {
-        ask!(self, read::events::filtered, shard, filter, (after, limit))
+        ask!(self, of filter.tenant, read::events::filtered, shard, filter, (after, limit))
     }
 
     async fn log_after(&self, shard: Shard, log: Log, after: Position, limit: usize) -> Result<Vec<Entry>> {
@@ -306,7 +347,7 @@ impl Store for PostgresStore {
         state: Option<&str>,
         page: PageRequest,
     ) -> Result<Page<DeadLetterView>> {
-        ask!(self, read::groups::dead_letters, tenant, state, &page)
+        ask!(self, of Some(tenant), read::groups::dead_letters, tenant, state, &page)
     }
 
     async fn creds(&self, session: SessionId) -> Result<Option<Vec<u8>>> {

@@ -16,7 +16,7 @@ use crate::infra::store::People;
 #[async_trait]
 impl People for PostgresStore {
     async fn tenant(&self, tenant: TenantId) -> Result<Option<TenantView>> {
-        ask!(self, read::users::tenant, tenant)
+        ask!(self, of Some(tenant), read::users::tenant, tenant)
     }
 
     async fn tenants(&self, page: PageRequest) -> Result<Page<TenantView>> {
@@ -28,11 +28,11 @@ impl People for PostgresStore {
     }
 
     async fn user(&self, tenant: TenantId, user: UserId) -> Result<Option<User>> {
-        ask!(self, read::users::one, tenant, user)
+        ask!(self, of Some(tenant), read::users::one, tenant, user)
     }
 
     async fn users(&self, tenant: TenantId, filter: UserFilter, page: PageRequest) -> Result<Page<UserView>> {
-        ask!(self, read::users::list, tenant, filter, &page)
+        ask!(self, of Some(tenant), read::users::list, tenant, filter, &page)
     }
 
     async fn one_time(&self, hash: &[u8; 32]) -> Result<Option<OneTime>> {
@@ -40,15 +40,15 @@ impl People for PostgresStore {
     }
 
     async fn one_time_of(&self, tenant: TenantId, token: OneTimeId) -> Result<Option<OneTime>> {
-        ask!(self, read::users::one_time_of, tenant, token)
+        ask!(self, of Some(tenant), read::users::one_time_of, tenant, token)
     }
 
     async fn login(&self, tenant: TenantId, user: UserId, login: LoginId) -> Result<Option<Login>> {
-        ask!(self, read::logins::one, (tenant, user), login)
+        ask!(self, of Some(tenant), read::logins::one, (tenant, user), login)
     }
 
     async fn logins(&self, tenant: TenantId, user: UserId, page: PageRequest) -> Result<Page<Login>> {
-        ask!(self, read::logins::list, (tenant, user), &page)
+        ask!(self, of Some(tenant), read::logins::list, (tenant, user), &page)
     }
 
     async fn key(&self, hash: &[u8; 32]) -> Result<Option<KeyView>> {
@@ -56,15 +56,15 @@ impl People for PostgresStore {
     }
 
     async fn keys(&self, tenant: TenantId) -> Result<i64> {
-        ask!(self, read::keys::count, tenant)
+        ask!(self, of Some(tenant), read::keys::count, tenant)
     }
 
     async fn api_key(&self, tenant: TenantId, key: KeyId) -> Result<Option<ApiKeyView>> {
-        ask!(self, read::keys::one, tenant, key)
+        ask!(self, of Some(tenant), read::keys::one, tenant, key)
     }
 
     async fn api_keys(&self, tenant: TenantId, page: PageRequest) -> Result<Page<ApiKeyView>> {
-        ask!(self, read::keys::list, tenant, &page)
+        ask!(self, of Some(tenant), read::keys::list, tenant, &page)
     }
 
     async fn signing_keys(&self) -> Result<Vec<SigningKey>> {
@@ -77,6 +77,6 @@ impl People for PostgresStore {
         filter: &AuditFilter,
         page: PageRequest,
     ) -> Result<Page<AuditView>> {
-        ask!(self, read::audit::list, tenant, filter, &page)
+        ask!(self, of Some(tenant), read::audit::list, tenant, filter, &page)
     }
 }

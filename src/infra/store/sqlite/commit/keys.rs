@@ -51,6 +51,7 @@ fn add(tx: &mut Tx<'_>, key: &AddKey) -> Result<Result<Outcome>> {
         return Ok(Err(if again?.is_some() { key_exists() } else { refusal }));
     }
     tenants::make(tx, key.tenant, None, key.at)?;
+    tenants::load(tx, &[key.tenant])?;
     insert(tx, key)
 }
 
