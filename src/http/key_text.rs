@@ -23,7 +23,7 @@ const LENGTH: usize = BEGINNING.len() + 43;
 /// How much of a key is shown in lists, to know it by.
 const SHOWN: usize = 8;
 
-/// The most keys of a tenant that the service itself makes them beyond no limit.
+/// What the service makes itself counts against no limit.
 const NO_LIMIT: i64 = i64::MAX;
 
 /// Whether a text can be a key at all.
