@@ -120,14 +120,6 @@ impl Need {
         }
         Ok(())
     }
-
-    /// The scope, where one is needed.
-    pub(super) fn scope(self) -> Option<Scope> {
-        match self {
-            May(scope) | MayAll(scope) => Some(scope),
-            Open | Anyone | Person => None,
-        }
-    }
 }
 
 #[track_caller]
