@@ -65,13 +65,18 @@ impl Wanted {
             text => Ok(text.clone()),
         };
         Ok(AuditFilter {
-            actor: self.actor.as_deref().map(str::parse).transpose()?,
+            actor: self.actor.as_deref().map(str::parse).transpose().map_err(of_actor)?,
             action: word("action", &self.action)?,
             target: word("target", &self.target)?,
             since: moment("since", self.since.as_deref())?,
             until: moment("until", self.until.as_deref())?,
         })
     }
+}
+
+/// An actor's kind and id are one parameter here.
+fn of_actor(error: Error) -> Error {
+    Error { field: Some("actor".to_owned()), ..error }
 }
 
 fn moment(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Error> {

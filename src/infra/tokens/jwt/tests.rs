@@ -51,7 +51,7 @@ fn shared(kid: &str, secret: &[u8]) -> (SigningKey, VerifyingKey) {
 fn refused(key: &VerifyingKey, token: &str, at: Timestamp) -> &'static str {
     let error = jwts().open(key, token, at).unwrap_err();
     assert_eq!(error.kind, Kind::Unauthorized);
-    assert!(!error.message.contains(token), "an error quotes a token");
+    assert!(token.len() < 8 || !error.message.contains(token), "an error quotes a token");
     error.code
 }
 
