@@ -490,24 +490,6 @@ async fn commit(api: &Api, save: SaveUser, trace: &Trace, action: &str) -> Resul
     Ok(Json(Standing { user_id, state }))
 }
 
-/// Stores a password anew that was stored with less work than is usual now. Losing it costs nothing: the next login does it.
-pub(super) async fn rehash(api: &Api, user: &User, password: Password) {
-    let renewed = async {
-        let hash = api.credentials.hash(password).await?;
-        // The right password has just changed the row; whoever else changes it meanwhile goes first.
-        let current = api.queries.user(user.tenant, user.id).await?;
-        let Some(current) = current.filter(|current| current.password == user.password) else {
-            return Ok(());
-        };
-        let version = current.version;
-        let save = saved(api, User { password: Some(hash), ..current }, Some(version));
-        people(api, PeopleWrite::SaveUser(save)).await.map(drop)
-    };
-    if let Err(error) = renewed.await {
-        tracing::debug!(%error, "a password is not stored anew");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

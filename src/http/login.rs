@@ -19,6 +19,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::Api;
+use super::account::saved;
 use super::auth::{Caller, Trace, hashed};
 use super::callers::Whose;
 use super::cookies::{self, Kept};
@@ -187,9 +188,27 @@ async fn tried(api: &Api, mail: MailAddress, password: &str, trace: &Trace) -> R
         return Err(Error::new(Kind::Forbidden, code, format!("the account is {}", user.state)));
     }
     if checked.outdated {
-        super::account::rehash(api, &user, presented).await;
+        rehash(api, &user, presented).await;
     }
     Ok(user)
+}
+
+/// Stores a password anew that was stored with less work than is usual now. Losing it costs nothing: the next login does it.
+async fn rehash(api: &Api, user: &User, password: Password) {
+    let renewed = async {
+        let hash = api.credentials.hash(password).await?;
+        // The right password has just changed the row; whoever else changes it meanwhile goes first.
+        let current = api.queries.user(user.tenant, user.id).await?;
+        let Some(current) = current.filter(|current| current.password == user.password) else {
+            return Ok(());
+        };
+        let version = current.version;
+        let save = saved(api, User { password: Some(hash), ..current }, Some(version));
+        people(api, PeopleWrite::SaveUser(save)).await.map(drop)
+    };
+    if let Err(error) = renewed.await {
+        tracing::debug!(%error, "a password is not stored anew");
+    }
 }
 
 fn wrong() -> Error {

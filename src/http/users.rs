@@ -167,8 +167,8 @@ pub(super) struct Change {
     version: Option<i64>,
 }
 
-/// Changes somebody's name, role or language. A new role holds from the next request on here, within 30 seconds on other
-/// nodes.
+/// Changes somebody's name, role or language. Less of a role holds from the next request on here, within 30 seconds on
+/// other nodes; more of one with their next access token.
 #[utoipa::path(
     patch,
     path = "/users/{id}",

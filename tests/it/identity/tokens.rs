@@ -118,10 +118,12 @@ async fn a_token_outlives_the_key_that_signs_and_both_are_shown() {
     })
     .await;
     let old = rig.owner("ana@example.org").await;
+    rig.owner("eva@example.org").await;
     let kid = |token: &str| read(token, 0)["kid"].as_str().unwrap().to_owned();
     let new = rig
         .until("a token of the next key", async || {
-            let next = rig.login("ana@example.org").await;
+            // Somebody else: with so many logins the first of one person would be crowded out.
+            let next = rig.login("eva@example.org").await;
             (kid(&next.access) != kid(&old.access)).then_some(next)
         })
         .await;

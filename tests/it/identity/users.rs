@@ -28,7 +28,9 @@ async fn people_are_invited_changed_suspended_and_forgotten() {
     assert_eq!(rig.get("/users", &ada.access).await.code(), (403, "missing_scope"), "a member");
     let changed = change(&rig, &owner.access, &id, json!({"role": "admin"})).await;
     assert_eq!((changed.status, &changed.body["role"]), (200, &json!("admin")), "{changed:?}");
-    assert_eq!(rig.get("/users", &ada.access).await.status, 200, "from the next request on");
+    let renewed = rig.refresh(&ada.refresh).await.text("accessToken");
+    assert_eq!(rig.get("/users", &renewed).await.status, 200, "more with the next access token");
+    assert_eq!(rig.get("/users", &ada.access).await.status, 403, "a token never does more than it says");
     let stale = change(&rig, &owner.access, &id, json!({"name": "Ada", "version": 1})).await;
     assert_eq!(stale.code(), (409, "changed_meanwhile"));
     let path = format!("/users/{id}");
