@@ -5,9 +5,9 @@ use std::path::Path;
 use recado::commands::service::Service;
 use recado::config::Config;
 use recado::domain::error::Kind;
-use recado::infra::store::Store;
 use recado::infra::store::backup::{Backups, SqliteBackups, restore_sqlite};
 use recado::infra::store::sqlite::SqliteStore;
+use recado::infra::store::{People, Store};
 use serde_json::Value;
 
 use crate::app::{Account, TestApp};

@@ -62,7 +62,7 @@ pub async fn a_filter_narrows_and_says_how_far_it_read(world: World) {
         tenant: Some(world.tenant),
         session: Some(two),
         kinds: vec!["message.queued".into()],
-        people: false,
+        ..EventFilter::default()
     };
     let (events, upto) = world.store.events(shard, &all, Position(0), 2).await.unwrap();
     assert_eq!(events.len(), 2);
