@@ -122,7 +122,9 @@ begin
         execute format('alter table %I force row level security', name);
         execute format('create policy %I on %I for select using (' || seen || ')', name || '_seen', name, owner);
         execute format('create policy %I on %I for insert with check (true)', name || '_added', name);
-        execute format('create policy %I on %I for update using (true) with check (true)', name || '_changed', name);
-        execute format('create policy %I on %I for delete using (true)', name || '_removed', name);
+        -- Not left to the policy for reading: a statement that names no column, as `delete from users`, reads none.
+        execute format('create policy %I on %I for update using (' || seen || ') with check (true)', name || '_changed',
+            name, owner);
+        execute format('create policy %I on %I for delete using (' || seen || ')', name || '_removed', name, owner);
     end loop;
 end $$;

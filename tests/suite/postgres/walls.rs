@@ -60,7 +60,7 @@ async fn a_query_that_forgets_its_tenant_sees_no_foreign_rows() {
     assert!(all.len() >= 18, "{all:?}");
     let mut seen = Vec::new();
     for (table, owner, walled) in &all {
-        assert!(walled, "{table} has rows of tenants and no wall");
+        assert!(*walled, "{table} has rows of tenants and no wall");
         run(&mut conn, "reset recado.tenant").await;
         assert_eq!(count(&mut conn, &format!("select count(*) from {table}")).await, 0, "{table}");
         run(&mut conn, &format!("set recado.tenant = '{}'", ana.tenant)).await;

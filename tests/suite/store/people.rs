@@ -12,7 +12,7 @@ use recado::domain::ids::{OneTimeId, Position, TenantId, UserId};
 use recado::domain::time::now;
 use recado::domain::view::EventFilter;
 use recado::domain::write::people::{
-    Issue, LockPolicy, NewOneTime, OpenLogin, PeopleWrite, SaveTenant, SaveUser, SignIn, Spend,
+    Issue, LockPolicy, NewOneTime, PeopleWrite, SaveTenant, SaveUser, SignIn, Spend,
 };
 use recado::domain::write::{Outcome, Write};
 use serde_json::json;
@@ -376,7 +376,7 @@ pub async fn a_suspended_tenant_signs_nobody_in(world: World) {
     assert!(world.store.tenant(ana.tenant).await.unwrap().unwrap().suspended_at.is_some());
     let key = world.store.key(&[9; 32]).await.unwrap().unwrap();
     assert!(key.tenant_suspended && !key.good(now()));
-    let open = OpenLogin { ..super::people_logins::open(&ana, 1) };
+    let open = super::people_logins::open(&ana, 1);
     let answer = world.write(Write::People(Box::new(PeopleWrite::OpenLogin(open.clone())))).await;
     assert_eq!((answer.as_ref().unwrap_err().kind, code(&answer)), (Kind::Forbidden, "tenant_suspended"));
     world.done(set(false)).await;

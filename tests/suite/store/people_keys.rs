@@ -180,7 +180,7 @@ pub async fn the_audit_log_is_read_by_who_what_which_and_when(world: World) {
     assert_eq!(targets(AuditFilter { actor: Some(Actor::SYSTEM), ..all() }).await, "");
     let (mut seen, mut cursor) = (String::new(), None);
     loop {
-        let part = PageRequest { cursor, limit: 3 };
+        let part = PageRequest { cursor, ..page(3) };
         let log = world.store.audit_log(world.tenant, &all(), part).await.unwrap();
         seen.extend(log.items.into_iter().map(|entry| entry.target.unwrap().id));
         cursor = log.next_cursor;

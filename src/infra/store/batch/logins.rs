@@ -22,7 +22,7 @@ pub(crate) struct Family {
     pub(crate) current: Vec<u8>,
     pub(crate) previous: Option<Vec<u8>>,
     pub(crate) rotated_at: Option<Timestamp>,
-    /// Whether the person is active and the tenant not suspended.
+    /// Whether the person is not active, or the tenant suspended.
     pub(crate) barred: bool,
 }
 
