@@ -3,6 +3,7 @@
 //! Promises: every variable is documented in [`VARIABLES`] with its default, and the code takes the default from
 //! there; all problems are reported at once; combinations that cannot work are refused; no secret shows in `Debug`.
 
+mod mail;
 mod read;
 mod variables;
 
@@ -18,6 +19,7 @@ use crate::domain::cron::Cron;
 use crate::domain::retry::{Retries, Schedule};
 use crate::http::HttpConfig;
 use crate::telemetry::LogFormat;
+pub use mail::MailConfig;
 use read::Reader;
 pub use variables::{VARIABLES, Variable, table};
 
@@ -74,6 +76,8 @@ pub struct Config {
     pub client_version: Option<(u32, u32, u32)>,
     /// Where to write the first API key besides showing it.
     pub api_key_file: Option<PathBuf>,
+    /// Mail.
+    pub mail: MailConfig,
     /// How long events and messages are kept; `None`: for ever.
     pub retention: Option<Duration>,
     /// How long readiness says no before an orderly stop begins.
@@ -247,6 +251,7 @@ impl Config {
             api_key_file: Some(reader.text("RECADO_API_KEY_FILE"))
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
+            mail: MailConfig::gather(reader),
             client_version: reader.version("RECADO_CLIENT_VERSION"),
             backup: BackupConfig {
                 folder: reader.text("RECADO_BACKUP_DIR").into(),

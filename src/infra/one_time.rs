@@ -17,7 +17,7 @@ use super::vault::Vault;
 use crate::domain::error::{Error, Result};
 
 /// What the vault's key is bound to here.
-const LABEL: &str = "recado one-time tokens v1";
+const LABEL: &str = "one-time-tokens";
 /// Bytes of the tag: 192 bits, far beyond guessing.
 const TAG: usize = 24;
 /// Bytes of a token: id and tag.

@@ -1,0 +1,4 @@
+//! Mail: the ways out, and the consumer that sends it.
+
+mod adapters;
+mod server;
