@@ -11,7 +11,6 @@ pub mod cursor;
 pub mod data;
 pub mod error;
 pub mod event;
-pub mod identity;
 pub mod ids;
 pub mod message;
 pub mod retry;
