@@ -36,14 +36,35 @@ static SERVER: LazyLock<Postgres> =
 /// A database with tables, to be copied.
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 
+/// A role as a service should have one, whom row-level security holds: the store's tests run as it.
+const WALLED: &str = "recado_walled:secret@";
+
+/// The role that tests look at the tables with, whom nothing holds.
+const OWNER: &str = "recado:secret@";
+
 /// The URL of a database with empty tables.
 pub async fn database() -> String {
     let template = TEMPLATE.get_or_init(|| async {
         let url = SERVER.create_database(None).await;
+        let mut conn = own::beside(&url).await;
+        let role = "do $$ begin create role recado_walled login password 'secret'; \
+            exception when duplicate_object then null; end $$";
+        own::run(&mut conn, role).await;
+        sqlx::Connection::close(conn).await.unwrap();
+        let url = walled(&url).await;
         PostgresStore::open(&url, Settings::default()).await.unwrap().close().await;
         url.rsplit('/').next().unwrap().to_owned()
     });
-    SERVER.create_database(Some(template.await)).await
+    walled(&SERVER.create_database(Some(template.await)).await).await
+}
+
+/// The same database, given to the role that row-level security holds.
+async fn walled(url: &str) -> String {
+    let mut conn = own::beside(url).await;
+    let name = url.rsplit('/').next().unwrap();
+    own::run(&mut conn, &format!("alter database \"{name}\" owner to recado_walled")).await;
+    sqlx::Connection::close(conn).await.unwrap();
+    url.replace(OWNER, WALLED)
 }
 
 async fn open() -> Fixture {

@@ -130,3 +130,30 @@ async fn a_database_held_by_another_is_unavailable_and_nothing_is_applied() {
     world.accept(&accept).await.unwrap();
     assert_eq!(world.view(session).await.queued, 1);
 }
+
+#[tokio::test]
+async fn the_audit_log_is_neither_changed_nor_cut() {
+    use sqlx::ConnectOptions;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recado.db");
+    let store = Arc::new(SqliteStore::open(&path).await.unwrap());
+    let world = World::new(Fixture { store, keep: Box::new(folder) }).await;
+    let entry = store::people::audit(world.tenant, "session.created").unwrap();
+    let record = recado::domain::write::PeopleWrite::Record(entry);
+    world.done(recado::domain::write::Write::People(Box::new(record))).await;
+    let mut other = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    for sql in [
+        "update audit_log set action = 'x'",
+        "delete from audit_log",
+        "insert or replace into audit_log select id, tenant_id, at, actor_kind, actor_id, 'x', target_kind, target_id, \
+         request_id, client, detail from audit_log",
+    ] {
+        let tried = sqlx::query(sql).execute(&mut other).await;
+        assert!(tried.is_err(), "{sql}");
+    }
+    let kept: i64 = sqlx::query_scalar("select count(*) from audit_log where action = 'session.created'")
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+    assert_eq!(kept, 1);
+}

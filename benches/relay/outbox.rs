@@ -95,6 +95,7 @@ fn create(session: SessionId, n: usize) -> Result<CreateSession> {
         idempotency: None,
         at: now(),
         limit: 1_000_000,
+        audit: None,
     })
 }
 
@@ -120,6 +121,7 @@ pub(crate) fn accept(session: SessionId) -> Result<Write> {
         idempotency: None,
         at: now(),
         queue_limit: 1_000_000,
+        audit: None,
     }))
 }
 

@@ -8,13 +8,13 @@ use async_trait::async_trait;
 
 use super::consumer::Settings;
 use crate::domain::event::{Entry, Event};
-use crate::domain::ids::SessionId;
+use crate::domain::ids::Subject;
 
 /// Does something for each event.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Handles entries of one session, in order. Nothing else of this session is handled meanwhile; other sessions
-    /// are. May be called again for the same entries after a failure or a crash: an effect outside should carry the
+    /// Handles entries of one subject (a session, or a tenant's own), in order. Nothing else of it is handled meanwhile;
+    /// others are. May be called again for the same entries after a failure or a crash: an effect outside should carry the
     /// event's id.
     async fn handle(&self, delivery: &Delivery) -> Result<(), Failure>;
 
@@ -29,11 +29,11 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// A run of waiting entries of one session.
+/// A run of waiting entries of one subject.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Whose.
-    pub session: SessionId,
+    /// Whose: a session's, or a tenant's own.
+    pub subject: Subject,
     /// In order; at least one.
     pub entries: Vec<Entry>,
     /// How often the first of them has failed before.
@@ -44,8 +44,8 @@ pub struct Delivery {
 impl Delivery {
     /// A run to hand over; at least one entry.
     #[must_use]
-    pub fn new(session: SessionId, entries: Vec<Entry>, attempt: u32) -> Self {
-        Self { session, entries, attempt, done: Arc::default() }
+    pub fn new(subject: Subject, entries: Vec<Entry>, attempt: u32) -> Self {
+        Self { subject, entries, attempt, done: Arc::default() }
     }
 
     /// Tells that the first `n` entries are handled: a failure afterwards is the next one's, and these are not

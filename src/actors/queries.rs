@@ -6,31 +6,14 @@ use crate::domain::error::Result;
 use crate::domain::event::{Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
 use crate::domain::view::{
-    ChatView, DeadLetterView, EventFilter, KeyView, LogHead, MessageView, Page, PageRequest, SessionView,
-    Transition,
+    ChatView, DeadLetterView, EventFilter, LogHead, MessageView, Page, PageRequest, SessionView, Transition,
 };
 
 impl Queries {
-    /// The key with this SHA-256.
-    ///
-    /// # Errors
-    /// As for [`Queries::ask`]; so are all below.
-    pub async fn key(&self, hash: [u8; 32]) -> Result<Option<KeyView>> {
-        self.ask(move |store| async move { store.key(&hash).await }).await
-    }
-
-    /// How many keys a tenant has.
-    ///
-    /// # Errors
-    /// As for [`Queries::ask`].
-    pub async fn keys(&self, tenant: TenantId) -> Result<i64> {
-        self.ask(move |store| async move { store.keys(tenant).await }).await
-    }
-
     /// One session of a tenant.
     ///
     /// # Errors
-    /// As for [`Queries::ask`].
+    /// As for [`Queries::ask`]; so are all below.
     pub async fn session(&self, tenant: TenantId, session: SessionId) -> Result<Option<SessionView>> {
         self.ask(move |store| async move { store.session(tenant, session).await }).await
     }

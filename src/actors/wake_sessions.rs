@@ -21,7 +21,9 @@ pub struct WakeSessions {
 #[async_trait]
 impl Handler for WakeSessions {
     async fn handle(&self, delivery: &Delivery) -> Result<(), Failure> {
-        let session = delivery.session;
+        // Commands are of sessions; anything else has nobody to wake.
+        let session = delivery.entries.first().and_then(|entry| entry.event.session_id);
+        let Some(session) = session else { return Ok(()) };
         let messages = CommandType::SendMessage.as_str();
         let only_messages = delivery.entries.iter().all(|entry| entry.event.kind == messages);
         let work = if only_messages { session::Msg::Queued } else { session::Msg::Wake };

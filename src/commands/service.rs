@@ -21,16 +21,20 @@ use crate::actors::ledger::Ledgers;
 use crate::actors::neighbours::Neighbours;
 use crate::actors::pulse::{Organs, Pulse};
 use crate::actors::relay::Relays;
+use crate::actors::send_mails::{self, SendMails};
 use crate::actors::session::Setup;
 use crate::actors::tree::{self, Group, Parts, Tree};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::domain::cluster::NodeView;
+use crate::domain::event::Log;
 use crate::domain::ids::TenantId;
 use crate::domain::retry::Schedule;
 use crate::domain::time::now;
 use crate::domain::write::{AuthWrite, Write};
 use crate::http::{self, Api};
 use crate::infra::gateway::web::{AuthWriter, WebConfig, WebGateway, trust};
+use crate::infra::mail;
+use crate::infra::one_time::OneTimeKey;
 use crate::infra::peers::Peers;
 use crate::infra::store::Store;
 use crate::infra::vault::Vault;
@@ -203,9 +207,11 @@ fn api(config: &Config, parts: &Parts, health: Arc<Pulse>, peers: Arc<Peers>) ->
 fn parts(
     config: &Config,
     (store, vault): (Arc<dyn Store>, Arc<Vault>),
-    groups: Vec<Group>,
+    mut groups: Vec<Group>,
     address: SocketAddr,
 ) -> Result<Parts> {
+    let queries = Queries::new(QUERIES);
+    groups.push(mails(config, &vault, queries.clone(), address)?);
     let ledgers = Ledgers::several(config.ledgers, config.ledger_depth);
     let directory = Directory::new(config.shards);
     let known = WebConfig::default();
@@ -238,7 +244,7 @@ fn parts(
         stream,
         hints,
         intake,
-        queries: Queries::new(QUERIES),
+        queries,
         relays: Relays::new(config.shards),
         consumers: Consumers::default(),
         hubs: Hubs::new(hubs, hub::Limits { buffer: config.hub_buffer, ..hub::Limits::default() }),
@@ -259,6 +265,24 @@ fn parts(
         backup,
         ledgers,
     })
+}
+
+/// The group that writes to people.
+fn mails(config: &Config, vault: &Vault, queries: Queries, listens: SocketAddr) -> Result<Group> {
+    let settings = &config.mail;
+    let folder = config.data_dir.join("mail");
+    let key = vault.key_for("recado mail addresses in logs v1")?;
+    let mail =
+        mail::open(&settings.place, settings.from.clone(), (&folder, settings.trust.as_deref()), *key)?;
+    if config.mode == Mode::Production && !matches!(settings.place, mail::Place::Smtp(_)) {
+        tracing::warn!(
+            "no mail server is set (RECADO_MAIL_URL): what people should be told by mail reaches nobody"
+        );
+    }
+    let base = settings.public_url.clone().unwrap_or_else(|| format!("http://{listens}"));
+    let tokens = OneTimeKey::of(vault)?;
+    let handler = Arc::new(SendMails { queries, mail, tokens, base });
+    Ok(Group { name: send_mails::GROUP.into(), log: Log::DomainEvents, handler })
 }
 
 /// Who this process is among others.

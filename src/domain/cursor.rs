@@ -64,7 +64,7 @@ impl Cursor {
     /// Notes that an event was read.
     pub fn pass(&mut self, event: &Event) {
         let shards = u16::try_from(self.0.len()).unwrap_or(u16::MAX);
-        self.set(Shard::of(event.session_id, shards), event.position);
+        self.set(Shard::of(event.subject(), shards), event.position);
     }
 }
 

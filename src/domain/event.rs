@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::data::Data;
 use super::error::Error;
-use super::ids::{EventId, Position, SessionId, TenantId};
+use super::ids::{EventId, Position, SessionId, Subject, TenantId};
 use super::time::Timestamp;
 
 /// The most an event's data may weigh in bytes.
@@ -102,7 +102,36 @@ event_types! {
     MessageFailed = "message.failed",
     /// Somebody wrote to this account.
     MessageReceived = "message.received",
+    /// Somebody made a tenant of their own: `{userId, role, state}`, as all of people but the last.
+    UserRegistered = "user.registered",
+    /// A mail address was proven.
+    UserVerified = "user.verified",
+    /// Somebody was asked to join a tenant.
+    UserInvited = "user.invited",
+    /// Somebody may not log in any more.
+    UserSuspended = "user.suspended",
+    /// Somebody may log in again.
+    UserReinstated = "user.reinstated",
+    /// Somebody is gone for good.
+    UserDeleted = "user.deleted",
+    /// Somebody's mail address is another one.
+    UserMailChanged = "user.mail_changed",
+    /// Somebody's password is another one.
+    UserPasswordChanged = "user.password_changed",
+    /// A one-time token is to be sent by mail: `{userId, tokenId, purpose, locale}`.
+    UserTokenIssued = "user.token_issued",
 }
+
+impl EventType {
+    /// Whether it is about people: shown to those only who may see the tenant's people.
+    #[must_use]
+    pub fn of_people(self) -> bool {
+        self.as_str().starts_with(PEOPLE)
+    }
+}
+
+/// What the types of events about people start with.
+const PEOPLE: &str = "user.";
 
 impl fmt::Display for EventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,9 +161,10 @@ pub struct Event {
     pub version: u32,
     /// Whose it is.
     pub tenant_id: TenantId,
-    /// The session it happened to.
-    pub session_id: SessionId,
-    /// 1, 2, 3… per session and log.
+    /// The session it happened to; absent where it happened to none, as to people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// 1, 2, 3… per session and log; per tenant where there is no session.
     pub seq: i64,
     /// Place in the log; the cursor to resume from.
     pub position: Position,
@@ -143,6 +173,20 @@ pub struct Event {
     /// What happened.
     #[schema(value_type = Object)]
     pub data: Data,
+}
+
+impl Event {
+    /// What it is about: its session, or its tenant.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        self.session_id.map_or_else(|| self.tenant_id.into(), Subject::from)
+    }
+
+    /// Whether it is about people: shown to those only who may see the tenant's people.
+    #[must_use]
+    pub fn of_people(&self) -> bool {
+        self.kind.starts_with(PEOPLE)
+    }
 }
 
 /// An event on its way through a stream: the envelope with what routing needs, and its JSON made once.
@@ -175,7 +219,7 @@ mod tests {
             kind: EventType::MessageSent.to_string(),
             version: 1,
             tenant_id: TenantId::DEFAULT,
-            session_id: SessionId::new(),
+            session_id: Some(SessionId::new()),
             seq: 1,
             position: Position(7),
             occurred_at: now(),
@@ -189,6 +233,10 @@ mod tests {
             ["data", "eventId", "occurredAt", "position", "seq", "sessionId", "tenantId", "type", "version"]
         );
         assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
+        let of_tenant = Event { session_id: None, ..event };
+        let json = serde_json::to_value(&of_tenant).unwrap();
+        assert_eq!((json.get("sessionId"), of_tenant.subject()), (None, TenantId::DEFAULT.into()));
+        assert_eq!(serde_json::from_value::<Event>(json).unwrap(), of_tenant);
     }
 
     /// As version 1 was first written: what is stored stays readable.
@@ -229,6 +277,7 @@ mod tests {
         fn any_event_is_read_back_as_it_was_written(
             kind in prop::sample::select(EventType::ALL),
             (version, seq, position, at) in (any::<u32>(), any::<i64>(), any::<i64>(), 0..4_102_444_800_000_i64),
+            about in any::<bool>(),
             data in data(),
         ) {
             let event = Event {
@@ -236,7 +285,7 @@ mod tests {
                 kind: kind.to_string(),
                 version,
                 tenant_id: TenantId::DEFAULT,
-                session_id: SessionId::new(),
+                session_id: about.then(SessionId::new),
                 seq,
                 position: Position(position),
                 occurred_at: Timestamp(at),

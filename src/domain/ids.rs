@@ -59,11 +59,37 @@ uuid_id! {
     DeadLetterId, "deadLetterId";
     /// One API key.
     KeyId, "keyId";
+    /// One person.
+    UserId, "userId";
+    /// One login: a device somebody signed in on, and the family of its refresh tokens.
+    LoginId, "loginId";
+    /// One token that a mail's link carries.
+    OneTimeId, "tokenId";
+    /// One entry of the audit log.
+    AuditId, "auditId";
+    /// One key that access tokens are signed with.
+    SigningKeyId, "kid";
 }
 
 impl TenantId {
-    /// The only tenant until people, tenants and keys arrive.
+    /// The first tenant, of whoever runs the service.
     pub const DEFAULT: Self = Self(Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001));
+}
+
+/// What an event is about, and what its `seq` counts for: a session, or a tenant where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Subject(pub Uuid);
+
+impl From<SessionId> for Subject {
+    fn from(session: SessionId) -> Self {
+        Self(session.0)
+    }
+}
+
+impl From<TenantId> for Subject {
+    fn from(tenant: TenantId) -> Self {
+        Self(tenant.0)
+    }
 }
 
 /// A slice of sessions with one owner.
@@ -72,10 +98,10 @@ impl TenantId {
 pub struct Shard(pub u16);
 
 impl Shard {
-    /// The shard of a session: a hash of its id, the same on every node.
+    /// The shard of a session or tenant: a hash of its id, the same on every node.
     #[must_use]
-    pub fn of(session: SessionId, shards: u16) -> Self {
-        let low = session.0.as_u128() & u128::from(u64::MAX);
+    pub fn of(subject: impl Into<Subject>, shards: u16) -> Self {
+        let low = subject.into().0.as_u128() & u128::from(u64::MAX);
         let slot = low % u128::from(shards.max(1));
         Self(u16::try_from(slot).unwrap_or_default())
     }

@@ -11,6 +11,7 @@ pub mod cursor;
 pub mod data;
 pub mod error;
 pub mod event;
+pub mod identity;
 pub mod ids;
 pub mod message;
 pub mod retry;

@@ -171,6 +171,8 @@ pub struct EventFilter {
     pub session: Option<SessionId>,
     /// Only these types; empty for all.
     pub kinds: Vec<String>,
+    /// Whether events about people are shown: only to who may see the tenant's people.
+    pub people: bool,
 }
 
 impl EventFilter {
@@ -178,7 +180,8 @@ impl EventFilter {
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
         self.tenant.is_none_or(|tenant| tenant == event.tenant_id)
-            && self.session.is_none_or(|session| session == event.session_id)
+            && self.session.is_none_or(|session| Some(session) == event.session_id)
+            && (self.people || !event.of_people())
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
     }
 }
@@ -234,15 +237,6 @@ pub struct LogStatus {
 
 fn as_text<S: serde::Serializer>(log: &Log, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(log.as_str())
-}
-
-/// A stored API key, as authentication needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyView {
-    /// Whose.
-    pub tenant: TenantId,
-    /// Which.
-    pub id: super::ids::KeyId,
 }
 
 /// The answer stored for an idempotency key, before it is used again.

@@ -20,9 +20,9 @@ use super::Api;
 use super::error::{Problem, Result};
 use crate::actors::ledger::Ledgers;
 use crate::domain::error::{Error, Kind};
+use crate::domain::identity::{KeyView, Scopes};
 use crate::domain::ids::{KeyId, TenantId};
 use crate::domain::now;
-use crate::domain::view::KeyView;
 use crate::domain::write::{AddKey, Write};
 
 /// What every key starts with, so that a scanner of leaked secrets can know it.
@@ -60,7 +60,7 @@ impl Caller {
         if let Some(tenant) = api.keys.known(&hash) {
             return Ok(Self { tenant });
         }
-        let key = api.queries.key(hash).await?.ok_or_else(refused)?;
+        let key = api.queries.key(hash).await?.filter(|key| key.good(now())).ok_or_else(refused)?;
         api.keys.remember(hash, &key);
         Ok(Self { tenant: key.tenant })
     }
@@ -125,7 +125,20 @@ pub fn new_key() -> String {
 /// # Errors
 /// `Unauthorized` when the text cannot be a key; else as for [`Ledgers::write`].
 pub async fn store_key(ledgers: &Ledgers, tenant: TenantId, name: &str, text: &str) -> Result<(), Error> {
-    let key = AddKey { tenant, id: KeyId::new(), hash: hash(text)?, name: name.to_owned(), at: now() };
+    let key = AddKey {
+        tenant,
+        id: KeyId::new(),
+        hash: hash(text)?,
+        name: name.to_owned(),
+        prefix: text.chars().skip(PREFIX.len()).take(8).collect(),
+        scopes: Scopes::ALL.within(tenant),
+        sessions: None,
+        created_by: None,
+        expires_at: None,
+        limit: i64::MAX,
+        audit: None,
+        at: now(),
+    };
     match ledgers.write(Write::AddKey(key)).await {
         Err(error) if error.code == "key_exists" => Ok(()),
         stored => stored.map(|_done| ()),
@@ -161,7 +174,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_key_is_remembered_for_a_while_and_the_memory_is_bounded() {
         let cache = KeyCache::default();
-        let key = KeyView { tenant: TenantId::DEFAULT, id: KeyId::new() };
+        let key = KeyView {
+            tenant: TenantId::DEFAULT,
+            id: KeyId::new(),
+            scopes: Scopes::ALL,
+            sessions: None,
+            expires_at: None,
+            revoked_at: None,
+            tenant_suspended: false,
+        };
         cache.remember([1; 32], &key);
         assert_eq!(cache.known(&[1; 32]), Some(TenantId::DEFAULT));
         assert_eq!(cache.known(&[2; 32]), None);

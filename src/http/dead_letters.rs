@@ -83,6 +83,6 @@ pub(super) async fn redrive(
     Submitted { body: Nothing {}, key }: Submitted<Nothing>,
 ) -> Result<Answer> {
     let response = serde_json::json!(Redriven { dead_letter_id: id, status: "redriving" });
-    let redrive = Redrive { tenant: caller.tenant, id, response, idempotency: key, at: now() };
+    let redrive = Redrive { tenant: caller.tenant, id, response, idempotency: key, at: now(), audit: None };
     Answer::to(&api, StatusCode::ACCEPTED, Write::Redrive(redrive)).await
 }

@@ -58,7 +58,7 @@ pub(super) fn filter(
     kinds: Option<&str>,
 ) -> Result<EventFilter, Error> {
     let kinds = kinds.map_or_else(|| Ok(Vec::new()), |kinds| kinds.split(',').map(kind).collect())?;
-    Ok(EventFilter { tenant: Some(caller.tenant), session: session(session_id)?, kinds })
+    Ok(EventFilter { tenant: Some(caller.tenant), session: session(session_id)?, kinds, people: false })
 }
 
 fn kind(text: &str) -> Result<String, Error> {

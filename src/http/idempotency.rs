@@ -74,7 +74,9 @@ impl Answer {
             | Outcome::Lease(_)
             | Outcome::Taken(_)
             | Outcome::Stamped { .. }
-            | Outcome::Swept(_) => Err(Error::bug("an accepted write without its answer")),
+            | Outcome::Swept(_)
+            | Outcome::SignedIn(_)
+            | Outcome::Rotated(_) => Err(Error::bug("an accepted write without its answer")),
         }
     }
 

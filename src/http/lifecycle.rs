@@ -50,6 +50,7 @@ pub(super) async fn accept(
         idempotency: key,
         at: now(),
         queue_limit: api.config.session_queue,
+        audit: None,
     });
     Answer::to(api, StatusCode::ACCEPTED, write).await
 }

@@ -100,6 +100,7 @@ pub(super) async fn accept(
         idempotency: key,
         at,
         queue_limit: api.config.session_queue,
+        audit: None,
     });
     Answer::to(api, StatusCode::ACCEPTED, write).await
 }

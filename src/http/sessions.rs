@@ -110,6 +110,7 @@ pub(super) async fn create(
         idempotency: key,
         at,
         limit: api.config.max_sessions,
+        audit: None,
     });
     Ok(Answer::to(&api, StatusCode::CREATED, write).await?.located("/sessions", "sessionId"))
 }

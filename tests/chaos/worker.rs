@@ -104,7 +104,7 @@ impl Sink {
         let first = sqlx::query(first).bind(event.event_id.0).execute(&mut *tx).await?;
         if first.rows_affected() > 0 {
             let effect = "insert into chaos_effects (event_id, session_id, seq) values ($1, $2, $3)";
-            let effect = sqlx::query(effect).bind(event.event_id.0).bind(event.session_id.0).bind(event.seq);
+            let effect = sqlx::query(effect).bind(event.event_id.0).bind(event.subject().0).bind(event.seq);
             effect.execute(&mut *tx).await?;
         }
         tx.commit().await

@@ -105,7 +105,8 @@ struct Poison {
 #[async_trait]
 impl Handler for Poison {
     async fn handle(&self, delivery: &Delivery) -> Result<(), Failure> {
-        let poisoned = self.session.lock().unwrap().as_deref() == Some(delivery.session.to_string().as_str());
+        let poisoned =
+            self.session.lock().unwrap().as_deref() == Some(delivery.subject.0.to_string().as_str());
         assert!(!poisoned || self.cured.load(Ordering::SeqCst), "poison");
         self.handled.send_modify(|n| *n += delivery.entries.len() as u64);
         Ok(())

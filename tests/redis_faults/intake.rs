@@ -60,7 +60,7 @@ async fn accepted(rig: &Rig) -> HashMap<String, Vec<String>> {
     let mut accepted: HashMap<String, Vec<String>> = HashMap::new();
     for entry in rig.stored(Log::SessionCommands).await {
         let id = entry.event.data.value()["commandId"].as_str().unwrap().to_owned();
-        accepted.entry(entry.event.session_id.to_string()).or_default().push(id);
+        accepted.entry(entry.event.subject().0.to_string()).or_default().push(id);
     }
     accepted
 }

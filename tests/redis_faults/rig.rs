@@ -13,7 +13,9 @@ use recado::actors::relay::{self, Relay, Relays, prepare};
 use recado::domain::command::CommandType;
 use recado::domain::content::Content;
 use recado::domain::event::{Entry, Log};
-use recado::domain::ids::{CommandId, EventId, Fence, MessageId, Position, SessionId, Shard, TenantId, WaId};
+use recado::domain::ids::{
+    CommandId, EventId, Fence, MessageId, Position, SessionId, Shard, Subject, TenantId, WaId,
+};
 use recado::domain::now;
 use recado::domain::session::Endpoint;
 use recado::domain::write::{Accept, CreateSession, NewMessage, Outcome, TakeLease, Write};
@@ -86,6 +88,7 @@ impl Rig {
                 idempotency: None,
                 at: now(),
                 limit: i64::MAX,
+                audit: None,
             };
             node.ledgers.write(Write::CreateSession(create)).await.unwrap();
         }
@@ -242,7 +245,7 @@ pub struct Sink {
 #[derive(Default)]
 pub struct Effects {
     pub times: HashMap<EventId, usize>,
-    seqs: HashMap<SessionId, i64>,
+    seqs: HashMap<Subject, i64>,
     pub out_of_order: usize,
 }
 
@@ -252,7 +255,7 @@ impl Handler for Sink {
         let mut effects = self.effects.lock().unwrap();
         for entry in &delivery.entries {
             *effects.times.entry(entry.event.event_id).or_default() += 1;
-            let last = effects.seqs.insert(entry.event.session_id, entry.event.seq).unwrap_or_default();
+            let last = effects.seqs.insert(entry.event.subject(), entry.event.seq).unwrap_or_default();
             effects.out_of_order += usize::from(entry.event.seq != last + 1);
         }
         Ok(())
@@ -279,6 +282,7 @@ fn accept(session: SessionId) -> Write {
         idempotency: None,
         at: now(),
         queue_limit: i64::MAX,
+        audit: None,
     })
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use recado::domain::event::Log;
-use recado::domain::ids::{Position, SessionId, Shard};
+use recado::domain::ids::{Position, Shard, Subject};
 use recado::infra::store::Store;
 
 /// Whether messages may still be on their way when the figures are taken.
@@ -28,7 +28,7 @@ pub struct Figures {
     pub gaps: i64,
     /// I2: event ids seen more than once.
     pub duplicates: usize,
-    /// I3: places where a session's `seq` does not follow on the one before.
+    /// I3: places where a subject's `seq` does not follow on the one before.
     pub order_violations: usize,
     /// I5: messages accepted that are neither acknowledged nor failed.
     pub stuck: usize,
@@ -52,7 +52,7 @@ pub async fn figures(store: &dyn Store, shards: u16) -> Figures {
     let mut open = HashSet::new();
     for shard in (0..shards).map(Shard) {
         for log in Log::ALL {
-            let mut seqs: HashMap<SessionId, i64> = HashMap::new();
+            let mut seqs: HashMap<Subject, i64> = HashMap::new();
             let head = store.head(shard, log).await.unwrap();
             figures.unpublished += head.unstamped;
             let mut at = head.floor;
@@ -66,7 +66,7 @@ pub async fn figures(store: &dyn Store, shards: u16) -> Figures {
                     figures.gaps += entry.position.0 - at.0 - 1;
                     at = entry.position;
                     figures.duplicates += usize::from(!ids.insert(event.event_id));
-                    let before = seqs.insert(event.session_id, event.seq);
+                    let before = seqs.insert(event.subject(), event.seq);
                     let follows = before.map_or_else(
                         || head.floor > Position(0) || event.seq == 1,
                         |seq| event.seq == seq + 1,

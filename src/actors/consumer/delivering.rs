@@ -11,7 +11,7 @@ use super::record::Record;
 use super::state::{News, State};
 use crate::actors::handler::{Delivery, Failure};
 use crate::actors::task::Panicked;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::Subject;
 use crate::domain::now;
 use crate::domain::retry::LONGEST;
 use crate::domain::write::{DeliveryFailed, Write};
@@ -35,7 +35,7 @@ impl State {
 
     pub(super) fn deliver(&mut self, myself: &ActorRef<Msg>, delivery: Delivery) {
         let (handler, limit) = (Arc::clone(&self.args.handler), self.args.settings.deadline);
-        let (session, given) = (delivery.session, delivery.clone());
+        let (session, given) = (delivery.subject, delivery.clone());
         let work = async move { tokio::time::timeout(limit, handler.handle(&given)).await };
         let ended = move |outcome| {
             let retry = |error| Err(Failure::Retry { error, after: None });
@@ -51,7 +51,7 @@ impl State {
     }
 
     pub(super) fn ended(&mut self, delivery: &Delivery, outcome: Result<(), Failure>) {
-        let session = delivery.session;
+        let session = delivery.subject;
         self.deliveries.remove(&session);
         let handled = if outcome.is_ok() { delivery.entries.len() } else { delivery.handled() };
         self.settle(session, handled);
@@ -62,7 +62,7 @@ impl State {
     }
 
     /// The first `count` entries of a session are handled.
-    pub(super) fn settle(&mut self, session: SessionId, count: usize) {
+    pub(super) fn settle(&mut self, session: Subject, count: usize) {
         for item in self.lanes.settle(session, count) {
             self.failed_before.remove(&item.entry.position);
             match (item.letter, &mut self.progress) {
@@ -77,7 +77,7 @@ impl State {
     }
 
     /// The first entry of a session failed: another try at its time, or the end.
-    pub(super) fn failed(&mut self, session: SessionId, failure: Failure) {
+    pub(super) fn failed(&mut self, session: Subject, failure: Failure) {
         let Some(item) = self.lanes.head(session) else { return };
         item.failed = item.failed.saturating_add(1);
         let (error, wait) = match failure {

@@ -14,7 +14,7 @@ use super::progress::{Admission, Progress};
 use super::state::{News, State, flat};
 use crate::domain::error::Result;
 use crate::domain::event::Entry;
-use crate::domain::ids::{Position, SessionId};
+use crate::domain::ids::{Position, Subject};
 use crate::domain::now;
 use crate::domain::view::{DeliveryState, GroupState, Redriving};
 use crate::telemetry;
@@ -90,7 +90,7 @@ impl State {
         }
     }
 
-    pub(super) fn reload(&mut self, myself: &ActorRef<Msg>, session: SessionId, after: Position) {
+    pub(super) fn reload(&mut self, myself: &ActorRef<Msg>, session: Subject, after: Position) {
         let (store, key) = (Arc::clone(&self.args.store), self.key);
         let work = async move {
             let rows = store.log_after(key.shard, key.log, after, BATCH).await?;
@@ -105,7 +105,7 @@ impl State {
     pub(super) fn reloaded(
         &mut self,
         myself: &ActorRef<Msg>,
-        session: SessionId,
+        session: Subject,
         outcome: Result<(Vec<Entry>, Position)>,
     ) {
         self.waits.remove(&session);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::actors::handler::Delivery;
 use crate::domain::event::Entry;
-use crate::domain::ids::{DeadLetterId, Position, SessionId};
+use crate::domain::ids::{DeadLetterId, Position, Subject};
 
 /// One entry that waits.
 pub(super) struct Item {
@@ -26,9 +26,9 @@ pub(super) struct Item {
 pub(super) enum Next {
     Deliver(Delivery),
     /// Nothing for this session until then.
-    Wait(SessionId, Instant),
+    Wait(Subject, Instant),
     /// Entries of this session above this position have to be read again.
-    Reload(SessionId, Position),
+    Reload(Subject, Position),
 }
 
 #[derive(Default)]
@@ -40,8 +40,8 @@ struct Lane {
 }
 
 pub(super) struct Lanes {
-    lanes: HashMap<SessionId, Lane>,
-    ready: VecDeque<SessionId>,
+    lanes: HashMap<Subject, Lane>,
+    ready: VecDeque<Subject>,
     /// Entries held.
     held: usize,
     /// The most entries of one delivery.
@@ -65,7 +65,7 @@ impl Lanes {
     }
 
     pub(super) fn push(&mut self, item: Item) {
-        let session = item.entry.event.session_id;
+        let session = item.entry.event.subject();
         let lane = self.lanes.entry(session).or_default();
         let idle = !lane.busy && lane.queue.is_empty() && lane.spilled.is_empty();
         // A dead letter has no place in the log to be read again from.
@@ -103,7 +103,7 @@ impl Lanes {
     }
 
     /// Takes the first `count` entries out: they are handled or buried.
-    pub(super) fn settle(&mut self, session: SessionId, count: usize) -> Vec<Item> {
+    pub(super) fn settle(&mut self, session: Subject, count: usize) -> Vec<Item> {
         let Some(lane) = self.lanes.get_mut(&session) else { return Vec::new() };
         let count = count.min(lane.queue.len());
         self.held -= count;
@@ -111,12 +111,12 @@ impl Lanes {
     }
 
     /// The first entry of a session.
-    pub(super) fn head(&mut self, session: SessionId) -> Option<&mut Item> {
+    pub(super) fn head(&mut self, session: Subject) -> Option<&mut Item> {
         self.lanes.get_mut(&session)?.queue.front_mut()
     }
 
     /// What this session was busy with is over.
-    pub(super) fn release(&mut self, session: SessionId) {
+    pub(super) fn release(&mut self, session: Subject) {
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         lane.busy = false;
         if lane.queue.is_empty() && lane.spilled.is_empty() {
@@ -128,7 +128,7 @@ impl Lanes {
 
     /// Takes in what was read again: of `items`, those that were spilled. `upto` is where the reading ended: what
     /// should have come and did not is gone from the table, and is answered.
-    pub(super) fn reloaded(&mut self, session: SessionId, items: Vec<Item>, upto: Position) -> Vec<Position> {
+    pub(super) fn reloaded(&mut self, session: Subject, items: Vec<Item>, upto: Position) -> Vec<Position> {
         let mut lost = Vec::new();
         let Some(lane) = self.lanes.get_mut(&session) else { return lost };
         for item in items {

@@ -10,7 +10,7 @@ use super::record::{Record, Recorded, Recorder};
 use super::state::{News, State};
 use crate::actors::task::Panicked;
 use crate::domain::error::{Error, Kind, Result};
-use crate::domain::ids::{DeadLetterId, SessionId};
+use crate::domain::ids::{DeadLetterId, Subject};
 use crate::domain::write::Handled;
 use crate::telemetry;
 
@@ -101,12 +101,12 @@ impl State {
             Record::Buried(entry, failed) => {
                 telemetry::deliveries(group, "buried", 1);
                 telemetry::dead_letter(group);
-                self.buried(entry.event.session_id, failed.dead_letter);
+                self.buried(entry.event.subject(), failed.dead_letter);
             }
         }
     }
 
-    pub(super) fn buried(&mut self, session: SessionId, letter: Option<DeadLetterId>) {
+    pub(super) fn buried(&mut self, session: Subject, letter: Option<DeadLetterId>) {
         match letter {
             // It is buried again, not redriven.
             Some(letter) => {
@@ -132,7 +132,7 @@ impl State {
             }
             (Record::Buried(entry, failed), Kind::NotFound) => {
                 tracing::error!(group = self.args.group, %error, "an event to bury is not in the table any more");
-                self.buried(entry.event.session_id, failed.dead_letter);
+                self.buried(entry.event.subject(), failed.dead_letter);
             }
             // The count goes on in memory; the next failure stores it.
             (Record::Failed(_), _) => {}

@@ -18,7 +18,7 @@ use crate::actors::handler::{Delivery, Failure};
 use crate::actors::task::{ChildTask, Panicked, send_at, spawn_child};
 use crate::domain::error::{Error, Result};
 use crate::domain::event::Entry;
-use crate::domain::ids::{DeadLetterId, Position, SessionId};
+use crate::domain::ids::{DeadLetterId, Position, Subject};
 use crate::domain::retry::Schedule;
 use crate::domain::view::{DeliveryState, GroupState, Redriving};
 use crate::infra::stream::StreamKey;
@@ -28,12 +28,12 @@ pub(super) enum News {
     Loaded(Result<GroupState>),
     Fetched(Result<Fetched>),
     /// Entries of a session read again, and up to where.
-    Reloaded(SessionId, Result<(Vec<Entry>, Position)>),
+    Reloaded(Subject, Result<(Vec<Entry>, Position)>),
     Letters(Result<Vec<Redriving>>),
     Ended(Delivery, Result<(), Failure>),
     Recorded(Recorded),
     /// The time of a session has come.
-    Due(SessionId),
+    Due(Subject),
     /// A pause after a failure of our own is over.
     Resume,
 }
@@ -49,9 +49,9 @@ pub struct State {
     pub(super) lanes: Lanes,
     /// Counted failures from before the start.
     pub(super) failed_before: HashMap<Position, DeliveryState>,
-    pub(super) deliveries: HashMap<SessionId, ChildTask>,
+    pub(super) deliveries: HashMap<Subject, ChildTask>,
     /// Timers of sessions that wait, and readings for sessions with a long queue.
-    pub(super) waits: HashMap<SessionId, ChildTask>,
+    pub(super) waits: HashMap<Subject, ChildTask>,
     pub(super) letters: HashSet<DeadLetterId>,
     pub(super) more_letters: bool,
     pub(super) records: Vec<Record>,

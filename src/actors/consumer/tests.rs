@@ -21,7 +21,7 @@ impl Effects {
     fn note(&self, delivery: &Delivery) {
         let mut all = self.0.lock().unwrap();
         for entry in &delivery.entries {
-            all.push((Instant::now(), delivery.session, entry.event.seq, entry.event.event_id));
+            all.push((Instant::now(), SessionId(delivery.subject.0), entry.event.seq, entry.event.event_id));
         }
     }
 
@@ -65,12 +65,15 @@ async fn each_entry_is_handled_once_and_in_order_and_sessions_run_in_parallel() 
     let handler = Script(move |delivery: Delivery| {
         let (seen, busy, most) = (Arc::clone(&seen), Arc::clone(&busy), Arc::clone(&most_at_once));
         async move {
-            assert!(busy.lock().unwrap().insert(delivery.session), "two deliveries of one session at once");
+            assert!(
+                busy.lock().unwrap().insert(SessionId(delivery.subject.0)),
+                "two deliveries of one session at once"
+            );
             let now = busy.lock().unwrap().len();
             most.fetch_max(now, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(1)).await;
             seen.note(&delivery);
-            busy.lock().unwrap().remove(&delivery.session);
+            busy.lock().unwrap().remove(&SessionId(delivery.subject.0));
             Ok(())
         }
     });
@@ -127,14 +130,14 @@ async fn a_poison_event_delays_no_other_session_whether_it_fails_panics_or_hangs
             let seen = Arc::clone(&seen);
             async move {
                 for (n, entry) in delivery.entries.iter().enumerate() {
-                    if delivery.session == poisoned && entry.event.seq == 3 {
+                    if SessionId(delivery.subject.0) == poisoned && entry.event.seq == 3 {
                         match how {
                             "fail" => return retry("poison"),
                             "panic" => panic!("poison"),
                             _ => std::future::pending().await,
                         }
                     }
-                    let one = Delivery::new(delivery.session, vec![entry.clone()], 0);
+                    let one = Delivery::new(delivery.subject, vec![entry.clone()], 0);
                     seen.note(&one);
                     delivery.done(n + 1);
                 }
@@ -228,7 +231,7 @@ async fn a_restart_repeats_nothing_that_is_recorded_and_goes_on_counting() {
         Arc::new(Script(move |delivery: Delivery| {
             let (seen, attempts) = (Arc::clone(&seen), Arc::clone(&attempts));
             async move {
-                if delivery.session == stuck {
+                if SessionId(delivery.subject.0) == stuck {
                     attempts.lock().unwrap().push(delivery.attempt);
                     return retry("not yet");
                 }

@@ -144,7 +144,7 @@ async fn a_filter_shows_what_it_names_and_nothing_else() {
     shown.commit(&sessions, 10);
     for seq in 1..=110 {
         let event = next(&mut old).await.unwrap();
-        assert_eq!((event.session_id, event.seq), (sessions[3], seq));
+        assert_eq!((event.session_id, event.seq), (Some(sessions[3]), seq));
     }
     for seq in 101..=110 {
         assert_eq!(next(&mut new).await.unwrap().seq, seq);

@@ -72,6 +72,7 @@ pub(super) fn read(order: &Order, terms: &Terms) -> Result<Accept> {
         idempotency: None,
         at,
         queue_limit: terms.queue_limit,
+        audit: None,
     })
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn event(session: SessionId, seq: i64) -> Event {
         kind: "message.received".into(),
         version: 1,
         tenant_id: TenantId::DEFAULT,
-        session_id: session,
+        session_id: Some(session),
         seq,
         position: Position::default(),
         occurred_at: now(),

@@ -81,6 +81,7 @@ impl Tables {
                 idempotency: None,
                 at: now(),
                 limit: i64::MAX,
+                audit: None,
             }))
         };
         for answer in futures_util::future::join_all((0..count).map(create)).await {
@@ -222,6 +223,7 @@ async fn on_sqlite_a_consumer_that_dies_repeats_nothing_recorded_and_buries_and_
             response: serde_json::json!({}),
             idempotency: None,
             at: now(),
+            audit: None,
         };
         tables.ledgers.write(Write::Redrive(redrive)).await.unwrap();
     }

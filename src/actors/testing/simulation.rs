@@ -18,7 +18,7 @@ use crate::actors::hub::{self, Hub, HubActor, Limits};
 use crate::actors::relay;
 use crate::actors::subscription::{Frame, Subscription};
 use crate::domain::event::Log;
-use crate::domain::ids::{EventId, Position, SessionId};
+use crate::domain::ids::{EventId, Position, SessionId, Subject};
 use crate::domain::view::EventFilter;
 use crate::infra::store::Store;
 use crate::infra::stream::Stream;
@@ -194,9 +194,9 @@ impl Run {
             self.world.store.letters().iter().map(|letter| letter.event.event_id).collect();
         let effects = seen.effects.values().flatten();
         let handled: HashSet<EventId> = effects.clone().map(|(_, id)| *id).collect();
-        let mut seqs: HashMap<SessionId, i64> = HashMap::new();
+        let mut seqs: HashMap<Subject, i64> = HashMap::new();
         for event in &all {
-            let seq = seqs.entry(event.session_id).or_default();
+            let seq = seqs.entry(event.subject()).or_default();
             *seq += 1;
             assert_eq!(event.seq, *seq, "seed {seed}: order in the log");
             let ended = handled.contains(&event.event_id) || buried.contains(&event.event_id);
@@ -236,8 +236,8 @@ async fn consumer(
         let fate = rng.lock().unwrap().below(100);
         let (seen, done, running) = (Arc::clone(&seen), Arc::clone(&done), Arc::clone(&running));
         async move {
-            let overlapping = !running.lock().unwrap().insert(delivery.session);
-            let _running = Running(Arc::clone(&running), delivery.session);
+            let overlapping = !running.lock().unwrap().insert(SessionId(delivery.subject.0));
+            let _running = Running(Arc::clone(&running), SessionId(delivery.subject.0));
             {
                 let (mut seen, done) = (seen.lock().unwrap(), done.lock().unwrap());
                 seen.overlapping += usize::from(overlapping);
@@ -255,7 +255,7 @@ async fn consumer(
                 std::panic::resume_unwind(Box::new("scripted panic"));
             }
             let mut seen = seen.lock().unwrap();
-            let effects = seen.effects.entry(delivery.session).or_default();
+            let effects = seen.effects.entry(SessionId(delivery.subject.0)).or_default();
             effects.extend(delivery.entries.iter().map(|entry| (entry.event.seq, entry.event.event_id)));
             done.lock().unwrap().extend(delivery.entries.iter().map(|entry| entry.position));
             Ok(())

@@ -4,6 +4,7 @@
 //! A write that comes from a session, relay or consumer carries a [`Fence`]; a stale one changes nothing and is
 //! answered `Fenced`.
 
+pub mod people;
 mod route;
 
 use std::time::Duration;
@@ -15,13 +16,14 @@ use super::cluster::NodeView;
 use super::command::CommandType;
 use super::content::Content;
 use super::event::{Entry, Log};
+use super::identity::{AuditEntry, Rotation};
 use super::ids::{
-    CommandId, DeadLetterId, Epoch, EventId, Fence, KeyId, MessageId, Position, SessionId, Shard, TenantId,
-    WaId,
+    CommandId, DeadLetterId, Epoch, EventId, Fence, MessageId, Position, SessionId, Shard, TenantId, WaId,
 };
 use super::message::{Direction, MessageState};
 use super::session::{Endpoint, SessionState};
 use super::time::Timestamp;
+pub use people::{AddKey, PeopleWrite, SignInState};
 
 /// One change.
 #[derive(Clone, Debug)]
@@ -72,6 +74,8 @@ pub enum Write {
     Redriven(Fence, DeadLetterId),
     /// One bounded step of upkeep: overdue messages fail, old idempotency keys go. → [`Outcome::Swept`]
     Sweep(Sweep),
+    /// Tenants, people, logins and keys. → as each of them says
+    People(Box<PeopleWrite>),
 }
 
 /// What a write answered.
@@ -103,6 +107,10 @@ pub enum Outcome {
     },
     /// How many rows the sweep changed: more may wait when it reached its limit.
     Swept(usize),
+    /// Where somebody stands after a password was tried.
+    SignedIn(SignInState),
+    /// What became of a refresh token.
+    Rotated(Box<Rotation>),
 }
 
 /// A client's key for one request: the same key and request give the same answer, a different request is refused.
@@ -112,21 +120,6 @@ pub struct Idempotency {
     pub key: String,
     /// SHA-256 over method, path and body.
     pub fingerprint: [u8; 32],
-}
-
-/// See [`Write::AddKey`].
-#[derive(Clone, Debug)]
-pub struct AddKey {
-    /// Whose key.
-    pub tenant: TenantId,
-    /// Its name in lists.
-    pub id: KeyId,
-    /// SHA-256 of the secret; the secret itself is shown once and kept nowhere.
-    pub hash: [u8; 32],
-    /// For people.
-    pub name: String,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// See [`Write::CreateSession`].
@@ -152,6 +145,8 @@ pub struct CreateSession {
     pub at: Timestamp,
     /// The most live sessions a tenant may have.
     pub limit: i64,
+    /// What is written down.
+    pub audit: Option<Box<AuditEntry>>,
 }
 
 /// See [`Write::Accept`].
@@ -177,6 +172,8 @@ pub struct Accept {
     pub at: Timestamp,
     /// The most unfinished commands a session may have; beyond it `Busy`.
     pub queue_limit: i64,
+    /// What is written down, for what changes a session's life; messages have their own record.
+    pub audit: Option<Box<AuditEntry>>,
 }
 
 /// A message to send.
@@ -457,6 +454,8 @@ pub struct Redrive {
     pub idempotency: Option<Idempotency>,
     /// When.
     pub at: Timestamp,
+    /// What is written down.
+    pub audit: Option<Box<AuditEntry>>,
 }
 
 /// See [`Write::Sweep`].

@@ -25,6 +25,7 @@ impl Write {
             | Self::DeleteSession(fence, _)
             | Self::Stamp(fence, _)
             | Self::Redriven(fence, _) => Some(fence.shard),
+            Self::People(people) => people.shard(),
             Self::AddKey(_) | Self::Beat(_) | Self::Leave(_) | Self::Settle(..) | Self::Redrive(_) => None,
         }
     }
@@ -40,6 +41,7 @@ impl Write {
             Self::Link(change) => Some(change.fence.shard),
             Self::DeleteSession(fence, _) => Some(fence.shard),
             Self::Sweep(sweep) => Some(sweep.fence.shard),
+            Self::People(people) => people.shard(),
             Self::AddKey(_)
             | Self::Beat(_)
             | Self::Leave(_)

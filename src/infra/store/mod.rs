@@ -13,6 +13,7 @@ mod batch;
 mod columns;
 mod history;
 mod paging;
+mod people;
 pub mod postgres;
 pub mod sqlite;
 mod views;
@@ -28,27 +29,26 @@ use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
 use crate::domain::time::Timestamp;
 use crate::domain::view::{
-    ChatView, DeadLetterView, EventFilter, GroupState, KeyView, LogHead, MessageView, Page, PageRequest,
-    Redriving, SessionView, Transition,
+    ChatView, DeadLetterView, EventFilter, GroupState, LogHead, MessageView, Page, PageRequest, Redriving,
+    SessionView, Transition,
 };
 use crate::domain::write::{Outcome, Write};
+pub use people::People;
 
 /// A node that said nothing for this long is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An API key's use is written down at most this often.
+const TOUCHED_EVERY: Duration = Duration::from_secs(60);
 
 /// What a batch answered: one answer per write, in order.
 pub type Answers = Vec<Result<Outcome>>;
 
 /// The tables.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: People {
     /// Applies a batch in one transaction.
     async fn commit(&self, batch: Arc<[Write]>) -> Result<Answers>;
-
-    /// The key with this SHA-256.
-    async fn key(&self, hash: &[u8; 32]) -> Result<Option<KeyView>>;
-    /// How many keys a tenant has.
-    async fn keys(&self, tenant: TenantId) -> Result<i64>;
 
     /// One session of a tenant; deleted ones are not found.
     async fn session(&self, tenant: TenantId, session: SessionId) -> Result<Option<SessionView>>;

@@ -38,6 +38,11 @@ pub(crate) fn id_mark(page: &PageRequest) -> Result<Option<uuid::Uuid>> {
     text.map(|text| text.parse().map_err(|_bad| bad_cursor())).transpose()
 }
 
+/// A cursor that is one id, of a list that goes backwards: everything at first.
+pub(crate) fn before_mark(page: &PageRequest) -> Result<uuid::Uuid> {
+    Ok(id_mark(page)?.unwrap_or(uuid::Uuid::max()))
+}
+
 /// A cursor of a moment and something that tells apart what shares it.
 pub(crate) fn moment_mark<T: std::str::FromStr>(page: &PageRequest) -> Result<Option<(i64, T)>> {
     let Some(text) = mark(page)? else { return Ok(None) };

@@ -4,6 +4,7 @@ mod fences;
 mod retention;
 mod server;
 mod speed;
+mod walls;
 mod writers;
 
 use std::sync::Arc;
@@ -30,8 +31,9 @@ pub async fn world() -> (World, String) {
     (world, url)
 }
 
-/// A connection beside the store's.
+/// A connection beside the store's, that sees everything.
 pub async fn beside(url: &str) -> PgConnection {
+    let url = url.replace(crate::WALLED, crate::OWNER);
     url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
 }
 

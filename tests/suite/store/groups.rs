@@ -48,7 +48,8 @@ async fn letters(world: &World, state: Option<&str>) -> Vec<DeadLetterView> {
 }
 
 fn redrive(world: &World, id: DeadLetterId) -> Redrive {
-    Redrive { tenant: world.tenant, id, response: json!({"deadLetterId": id}), idempotency: None, at: now() }
+    let response = json!({"deadLetterId": id});
+    Redrive { tenant: world.tenant, id, response, idempotency: None, at: now(), audit: None }
 }
 
 pub async fn a_cursor_never_moves_back_and_passes_its_inbox(world: World) {

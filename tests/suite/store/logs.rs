@@ -58,8 +58,12 @@ pub async fn a_filter_narrows_and_says_how_far_it_read(world: World) {
     world.accepted(two, 3).await;
     world.settle().await;
     let shard = world.fence.shard;
-    let all =
-        EventFilter { tenant: Some(world.tenant), session: Some(two), kinds: vec!["message.queued".into()] };
+    let all = EventFilter {
+        tenant: Some(world.tenant),
+        session: Some(two),
+        kinds: vec!["message.queued".into()],
+        people: false,
+    };
     let (events, upto) = world.store.events(shard, &all, Position(0), 2).await.unwrap();
     assert_eq!(events.len(), 2);
     assert!(events.iter().all(|event| all.wants(event)));

@@ -9,6 +9,10 @@ pub mod inbound;
 pub mod leases;
 pub mod life;
 pub mod logs;
+pub mod people;
+pub mod people_isolation;
+pub mod people_keys;
+pub mod people_logins;
 pub mod queue;
 pub mod tenants;
 pub mod world;
@@ -112,6 +116,44 @@ macro_rules! store_suite {
                 sessions_page_oldest_first
                 an_invented_cursor_is_refused
                 the_tables_answer_a_probe
+            }
+            people {
+                somebody_registers_with_a_tenant_a_token_and_events
+                a_mail_address_is_one_persons_and_free_again_when_they_are_gone
+                a_change_from_an_old_version_is_refused
+                states_go_only_where_they_lead
+                a_token_is_spent_once_in_time_and_for_its_purpose
+                a_new_token_voids_the_one_before_it
+                a_tenant_keeps_one_active_owner
+                whoever_is_deleted_is_forgotten_but_for_the_audit_log
+                wrong_passwords_lock_out_and_a_right_one_forgives
+                a_repeated_invitation_is_answered_once
+                a_suspended_tenant_signs_nobody_in
+                events_of_people_are_shown_to_whom_may_see_them
+                a_tenants_events_are_numbered_one_by_one_among_many_writers
+            }
+            people_logins {
+                a_token_is_renewed_and_the_one_before_is_a_race_and_then_a_theft
+                of_a_token_presented_twenty_times_at_once_one_is_renewed_and_none_ends_the_family
+                a_login_ends_by_age_and_with_whoever_may_not_log_in
+                logins_end_one_by_one_or_all_but_one_or_all
+                a_change_of_password_ends_the_other_logins
+                beyond_the_most_logins_the_one_unused_for_longest_goes
+                what_is_long_expired_is_swept_away
+            }
+            people_keys {
+                a_key_says_what_it_may_with_which_sessions_and_until_when
+                a_revoked_key_is_no_more
+                a_rotated_key_stays_good_for_the_overlap
+                no_more_keys_than_allowed
+                a_keys_use_is_written_down_once_a_minute
+                of_two_signing_keys_made_at_once_one_is_kept
+                the_audit_log_is_read_by_who_what_which_and_when
+                what_was_refused_or_repeated_is_not_written_down
+            }
+            people_isolation {
+                a_stranger_finds_nothing_of_another_tenant_by_its_ids
+                a_stranger_changes_nothing_of_another_tenant_by_its_ids
             }
         }
     };

@@ -102,6 +102,7 @@ impl World {
             idempotency: None,
             at: now(),
             limit: 1_000,
+            audit: None,
         }
     }
 
@@ -147,6 +148,7 @@ impl World {
             idempotency: None,
             at: now(),
             queue_limit: 100_000,
+            audit: None,
         }
     }
 
@@ -253,7 +255,7 @@ impl World {
         self.settle().await;
         let entries = self.store.log_after(self.fence.shard, log, Position(0), 100_000).await.unwrap();
         let events = entries.into_iter().map(|entry| Arc::unwrap_or_clone(entry.event));
-        events.filter(|event| event.session_id == session).collect()
+        events.filter(|event| event.session_id == Some(session)).collect()
     }
 
     /// The types of a session's domain events.

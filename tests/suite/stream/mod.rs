@@ -32,7 +32,7 @@ pub fn entry(position: Position) -> Entry {
         kind: "message.received".into(),
         version: 1,
         tenant_id: TenantId::DEFAULT,
-        session_id: SessionId::new(),
+        session_id: Some(SessionId::new()),
         seq: position.0,
         position,
         occurred_at: recado::domain::now(),

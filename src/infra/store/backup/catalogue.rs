@@ -25,6 +25,8 @@ const PARTS: &str = "select c.relname::text, p.relname::text, pg_get_expr(c.relp
     join pg_partitioned_table t on t.partrelid = p.oid \
     where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r' and c.relispartition \
     and t.partdefid <> c.oid order by c.relname";
+const WALLED: &str = "select relname::text from pg_class where relnamespace = current_schema()::regnamespace \
+    and relforcerowsecurity order by 1";
 const SEQUENCES: &str = "select relname::text from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'S' order by 1";
 
 /// A name as part of a statement.
@@ -90,6 +92,11 @@ fn ordered(mut left: Vec<Table>, references: &[(String, String)]) -> Vec<Table> 
 pub(super) async fn parts(conn: &mut PgConnection) -> Result<Vec<Part>> {
     let part = |row: &PgRow| Ok(Part { name: text(row, 0)?, parent: text(row, 1)?, bound: text(row, 2)? });
     rows(conn, PARTS).await?.iter().map(part).collect()
+}
+
+/// The tables whose rows are hidden from whoever does not say whose they ask for.
+pub(super) async fn walled(conn: &mut PgConnection) -> Result<Vec<String>> {
+    rows(conn, WALLED).await?.iter().map(|row| text(row, 0)).collect()
 }
 
 /// All sequences. They stand outside of transactions, so at least where the rows need them.

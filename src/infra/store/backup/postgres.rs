@@ -30,8 +30,9 @@ const ENDING: &str = ".dump";
 /// Pieces on their way to the disk.
 const DEPTH: usize = 16;
 
-/// A copy may take as long as it takes: the whole has its deadline.
-const PATIENT: &str = "set statement_timeout = 0; set idle_in_transaction_session_timeout = '10min'";
+/// A copy may take as long as it takes: the whole has its deadline. It is of all tenants.
+const PATIENT: &str = "set statement_timeout = 0; set idle_in_transaction_session_timeout = '10min'; \
+    set recado.tenant = '*'";
 const BEGIN: &str = "begin isolation level repeatable read read only";
 const END: &str = "commit";
 

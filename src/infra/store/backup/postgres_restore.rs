@@ -75,6 +75,9 @@ async fn load(conn: &mut PgConnection, mut items: Receiver<Item>, contents: &Con
     fits(conn, &tables, contents).await?;
     let Some(Item::Header(header)) = items.recv().await else { return Err(cut_off()) };
     prepare(conn, &tables, &header).await?;
+    // Postgres copies nothing into a table whose rows it hides from its owner.
+    let walled = catalogue::walled(conn).await?;
+    force(conn, &walled, "no force").await?;
     while let Some(item) = items.recv().await {
         match item {
             Item::Table(table) => copy(conn, &table, &mut items).await?,
@@ -87,12 +90,21 @@ async fn load(conn: &mut PgConnection, mut items: Receiver<Item>, contents: &Con
                 for fence in [NO_OWNER, NO_FIRST, NO_RELAY] {
                     query(fence).bind(next_epoch()).execute(&mut *conn).await.map_err(failed)?;
                 }
-                return Ok(());
+                return force(conn, &walled, "force").await;
             }
             Item::Header(_) | Item::Rows(_) | Item::Done => return Err(cut_off()),
         }
     }
     Err(cut_off())
+}
+
+/// Whether row-level security holds the tables' owner too.
+async fn force(conn: &mut PgConnection, tables: &[String], how: &str) -> Result<()> {
+    for table in tables {
+        let statement = format!("alter table {} {how} row level security", quoted(table));
+        catalogue::run(conn, &statement).await?;
+    }
+    Ok(())
 }
 
 /// Whether these tables can take this backup.

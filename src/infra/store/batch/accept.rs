@@ -118,6 +118,7 @@ pub(crate) fn accept(
             Judged::New => {
                 known.insert(accept.command);
                 put(batch, accept, chats, buffers)?;
+                batch.note(accept.audit.as_deref());
                 let used = accept.idempotency.as_ref();
                 Ok(batch.stored.keep(accept.tenant, used, &accept.response, accept.at))
             }

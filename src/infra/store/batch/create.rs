@@ -39,6 +39,7 @@ pub(crate) fn sessions<'w>(
                 Ok(()) => {
                     made.push(create);
                     make(batch, create, starts)?;
+                    batch.note(create.audit.as_deref());
                     Ok(batch.stored.keep(create.tenant, used, &create.response, create.at))
                 }
                 Err(refusal) => Err(refusal),

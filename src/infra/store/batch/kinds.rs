@@ -5,9 +5,10 @@ use super::consumers::Change;
 use super::idempotency::Name;
 use super::life::Life;
 use super::nodes::Word;
-use crate::domain::ids::{Fence, SessionId, Shard};
+use crate::domain::ids::{Fence, SessionId, Shard, TenantId};
 use crate::domain::write::{
-    Accept, AddKey, AuthWrite, CreateSession, Finish, Inbound, Progress, Sweep, Take, TakeLease, Write,
+    Accept, AddKey, AuthWrite, CreateSession, Finish, Inbound, PeopleWrite, Progress, Sweep, Take, TakeLease,
+    Write,
 };
 
 /// The batch by kind.
@@ -27,6 +28,7 @@ pub(crate) struct Kinds<'w> {
     pub(crate) auth: Vec<Item<'w, AuthWrite>>,
     pub(crate) consumers: Vec<(usize, Change<'w>)>,
     pub(crate) sweeps: Vec<Item<'w, Sweep>>,
+    pub(crate) people: Vec<Item<'w, PeopleWrite>>,
     pub(crate) stamps: Vec<(usize, Fence, usize)>,
     pub(crate) releases: Vec<(usize, Fence)>,
 }
@@ -65,16 +67,19 @@ impl<'w> Kinds<'w> {
                     kinds.consumers.push((place, Change::Redriven(*fence, *letter)));
                 }
                 Write::Sweep(sweep) => kinds.sweeps.push((place, sweep)),
+                Write::People(people) => kinds.people.push((place, people)),
             }
         }
         kinds
     }
 }
 
-/// The sessions, shards and idempotency keys a batch speaks of: read once, before anything is judged.
+/// The sessions, tenants, shards and idempotency keys a batch speaks of: read once, before anything is judged.
 #[derive(Default)]
 pub(crate) struct Mentioned {
     pub(crate) sessions: Vec<SessionId>,
+    /// Those whose people it changes.
+    pub(crate) tenants: Vec<TenantId>,
     pub(crate) shards: Vec<Shard>,
     pub(crate) keys: Vec<Name>,
 }
@@ -87,6 +92,8 @@ impl Mentioned {
         }
         all.sessions.sort_unstable();
         all.sessions.dedup();
+        all.tenants.sort_unstable();
+        all.tenants.dedup();
         all.shards.sort_unstable();
         all.shards.dedup();
         all.keys.sort_unstable();
@@ -123,6 +130,13 @@ impl Mentioned {
             Write::Sweep(w) => self.shards.push(w.fence.shard),
             Write::ReleaseLease(fence) | Write::Stamp(fence, _) | Write::Redriven(fence, _) => {
                 self.shards.push(fence.shard);
+            }
+            Write::People(people) => {
+                self.tenants.extend(people.tenant());
+                if let PeopleWrite::SaveUser(w) = &**people {
+                    let tenant = w.user.tenant.0;
+                    self.keys.extend(w.idempotency.iter().map(|used| (tenant, used.key.clone())));
+                }
             }
         }
     }

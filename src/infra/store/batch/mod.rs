@@ -5,21 +5,27 @@
 //! here, and write what came of it: rules are here, statements there.
 
 pub(crate) mod accept;
+pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod chats;
 pub(crate) mod consumers;
 pub(crate) mod create;
 pub(crate) mod idempotency;
 pub(crate) mod inbound;
+pub(crate) mod keys;
 pub(crate) mod kinds;
 pub(crate) mod leases;
 pub(crate) mod life;
+pub(crate) mod logins;
 pub(crate) mod nodes;
 pub(crate) mod outbox;
+pub(crate) mod people;
 pub(crate) mod progress;
 pub(crate) mod sessions;
+pub(crate) mod tenants;
 
 use crate::domain::error::{Error, Result};
+use crate::domain::identity::AuditEntry;
 use crate::domain::ids::{Fence, SessionId};
 use crate::domain::write::Outcome;
 use crate::infra::store::Answers;
@@ -27,6 +33,7 @@ use idempotency::Stored;
 use leases::Leases;
 use outbox::Outbox;
 use sessions::Sessions;
+use tenants::Tenants;
 
 /// A write and its place in the batch.
 pub(crate) type Item<'w, T> = (usize, &'w T);
@@ -35,9 +42,12 @@ pub(crate) type Item<'w, T> = (usize, &'w T);
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(crate) sessions: Sessions,
+    pub(crate) tenants: Tenants,
     pub(crate) leases: Leases,
     pub(crate) stored: Stored,
     pub(crate) outbox: Outbox,
+    /// What is written down of the writes so far.
+    audit: Vec<AuditEntry>,
     /// The answers so far; every kind fills in its own.
     slots: Vec<Option<Result<Outcome>>>,
 }

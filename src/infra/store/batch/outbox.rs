@@ -53,6 +53,21 @@ impl Outbox {
         rows.enumerate().map(number).collect()
     }
 
+    fn add(&mut self, about: About, kind: &str, at: Timestamp, data: Data) {
+        let event = Event {
+            event_id: EventId::new(),
+            kind: kind.to_owned(),
+            version: VERSION,
+            tenant_id: about.tenant,
+            session_id: about.session,
+            seq: about.seq,
+            position: Position::default(),
+            occurred_at: at,
+            data,
+        };
+        self.0.push(Row { shard: about.shard, log: about.log, event: Arc::new(event) });
+    }
+
     /// The rows, to be written.
     pub(crate) fn rows(&mut self) -> Vec<Row> {
         std::mem::take(&mut self.0)
@@ -122,6 +137,21 @@ impl Batch {
         self.log(session, Log::SessionCommands, (command.kind.as_str(), command.at), &data)
     }
 
+    /// Something happened to a tenant's people.
+    pub(crate) fn emit_of_tenant(
+        &mut self,
+        (tenant, shard): (TenantId, Shard),
+        kind: EventType,
+        at: Timestamp,
+        data: &impl Serialize,
+    ) -> Result<()> {
+        let data = bounded(kind.as_str(), data)?;
+        let seq = self.tenants.next_seq(tenant)?;
+        let about = About { tenant, session: None, shard, log: Log::DomainEvents, seq };
+        self.outbox.add(about, kind.as_str(), at, data);
+        Ok(())
+    }
+
     fn log(
         &mut self,
         session: SessionId,
@@ -129,28 +159,31 @@ impl Batch {
         (kind, at): (&'static str, Timestamp),
         data: &impl Serialize,
     ) -> Result<i64> {
-        let mut data = Data::of(data)?;
-        let bytes = data.as_str().len();
-        if bytes > DATA_LIMIT {
-            // Callers keep to the limit; an event that slips through is still an event.
-            tracing::error!(kind, bytes, "the data of an event is over its limit and was left out");
-            data = Data::of(&serde_json::json!({"truncated": true}))?;
-        }
+        let data = bounded(kind, data)?;
         let seq = self.sessions.next_seq(session, log)?;
         let row = self.sessions.change(session)?;
-        let (tenant, shard) = (row.tenant, row.shard);
-        let event = Event {
-            event_id: EventId::new(),
-            kind: kind.to_owned(),
-            version: VERSION,
-            tenant_id: tenant,
-            session_id: session,
-            seq,
-            position: Position::default(),
-            occurred_at: at,
-            data,
-        };
-        self.outbox.0.push(Row { shard, log, event: Arc::new(event) });
+        let about = About { tenant: row.tenant, session: Some(session), shard: row.shard, log, seq };
+        self.outbox.add(about, kind, at, data);
         Ok(seq)
     }
+}
+
+/// What a row is about, and where it belongs.
+struct About {
+    tenant: TenantId,
+    session: Option<SessionId>,
+    shard: Shard,
+    log: Log,
+    seq: i64,
+}
+
+fn bounded(kind: &str, data: &impl Serialize) -> Result<Data> {
+    let data = Data::of(data)?;
+    let bytes = data.as_str().len();
+    if bytes <= DATA_LIMIT {
+        return Ok(data);
+    }
+    // Callers keep to the limit; an event that slips through is still an event.
+    tracing::error!(kind, bytes, "the data of an event is over its limit and was left out");
+    Data::of(&serde_json::json!({"truncated": true}))
 }

@@ -1,7 +1,8 @@
 //! Connections, kept and lent: a bounded number, each either at rest or given up.
 //!
 //! Promises: what is lent out and not given back in good order is closed, which rolls its transaction back; so a caller
-//! that goes away in the middle leaves nothing open. One that has rested is asked whether it still lives.
+//! that goes away in the middle leaves nothing open. One that has rested is asked whether it still lives. One lent for a
+//! tenant sees that tenant's rows alone, and changes none.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,14 +12,24 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use super::sql::{GONE, failed};
+use super::sql::{Cells, GONE, failed, row};
 use crate::domain::error::{Error, Result};
+use crate::domain::ids::TenantId;
 
 /// A connection at rest for longer is asked whether it lives before it is lent.
 const TRUSTED: Duration = Duration::from_secs(1);
 
 /// How long a server may take to answer a new connection, or one that rested.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a new connection is told it sees: everything, for the service's own work.
+pub(super) const ALL: (&str, &str) = ("recado.tenant", "*");
+
+const SEE: &str = "select set_config('recado.tenant', $1, false), \
+    set_config('default_transaction_read_only', $2, false)";
+
+/// Whose rows a connection sees: a tenant's, or all.
+type Sees = Option<TenantId>;
 
 /// How connections are made and how many there may be.
 pub(super) struct Connections {
@@ -32,12 +43,14 @@ pub(super) struct Connections {
 
 struct Resting {
     conn: PgConnection,
+    sees: Sees,
     since: Instant,
 }
 
 /// One connection on loan.
 pub(super) struct Lent {
     conn: PgConnection,
+    sees: Sees,
     idle: Arc<Mutex<Vec<Resting>>>,
     _room: OwnedSemaphorePermit,
 }
@@ -47,30 +60,45 @@ impl Connections {
         Self { options, idle: Arc::default(), room: Arc::new(Semaphore::new(most)), patience }
     }
 
-    /// Lends a connection that lives.
+    /// Lends a connection that lives, for the service's own work.
     pub(super) async fn lend(&self) -> Result<Lent> {
+        self.lend_for(None).await
+    }
+
+    /// Lends a connection that lives and sees the rows of one tenant alone, or all. It remembers: only a change costs.
+    pub(super) async fn lend_for(&self, sees: Sees) -> Result<Lent> {
         let room = timeout(self.patience, Arc::clone(&self.room).acquire_owned()).await;
         let room =
             room.map_err(|_late| Error::busy("store_busy", "all connections to the store are in use"))?;
         let room = room.map_err(|_closed| Error::unavailable(GONE, "the store is closed"))?;
-        let conn = self.living().await?;
-        Ok(Lent { conn, idle: Arc::clone(&self.idle), _room: room })
+        let (mut conn, before) = self.living(sees).await?;
+        if before != sees {
+            let late = |_elapsed| Error::unavailable(GONE, "the store's server does not answer");
+            timeout(CONNECT_WITHIN, see(&mut conn, sees)).await.map_err(late)??;
+        }
+        Ok(Lent { conn, sees, idle: Arc::clone(&self.idle), _room: room })
     }
 
-    async fn living(&self) -> Result<PgConnection> {
+    /// The latest of those at rest that see what is wanted, else the latest.
+    fn rested(&self, sees: Sees) -> Option<Resting> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = idle.iter().rposition(|resting| resting.sees == sees);
+        fits.map_or_else(|| idle.pop(), |place| Some(idle.remove(place)))
+    }
+
+    async fn living(&self, sees: Sees) -> Result<(PgConnection, Sees)> {
         loop {
-            let resting = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(mut resting) = resting else { return self.connect().await };
+            let Some(mut resting) = self.rested(sees) else { return Ok((self.connect().await?, None)) };
             if resting.since.elapsed() < TRUSTED {
-                return Ok(resting.conn);
+                return Ok((resting.conn, resting.sees));
             }
             if matches!(timeout(CONNECT_WITHIN, resting.conn.ping()).await, Ok(Ok(()))) {
-                return Ok(resting.conn);
+                return Ok((resting.conn, resting.sees));
             }
         }
     }
 
-    /// A new connection, not counted.
+    /// A new connection, not counted, that sees all.
     pub(super) async fn connect(&self) -> Result<PgConnection> {
         let late = |_elapsed| Error::unavailable(GONE, "the store's server does not answer");
         timeout(CONNECT_WITHIN, self.options.connect()).await.map_err(late)?.map_err(failed)
@@ -94,6 +122,15 @@ impl Connections {
     }
 }
 
+/// From now on it sees these rows.
+async fn see(conn: &mut PgConnection, sees: Sees) -> Result<()> {
+    let (tenant, reads) = match sees {
+        Some(tenant) => (tenant.to_string(), "on"),
+        None => (ALL.1.to_owned(), "off"),
+    };
+    row(conn, SEE, Cells::new().text(&tenant).text(reads)).await.map(drop)
+}
+
 impl Lent {
     pub(super) fn conn(&mut self) -> &mut PgConnection {
         &mut self.conn
@@ -101,7 +138,7 @@ impl Lent {
 
     /// It is at rest: no transaction is open on it.
     pub(super) fn give_back(self) {
-        let resting = Resting { conn: self.conn, since: Instant::now() };
+        let resting = Resting { conn: self.conn, sees: self.sees, since: Instant::now() };
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(resting);
     }
 }

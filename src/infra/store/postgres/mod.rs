@@ -7,10 +7,14 @@
 //! A session's row is the lock of all that is the session's; a lease's row is shared by all fenced writes and held alone by whoever takes
 //! it anew; a relay's row is held while positions are given. What a batch comes to is judged in memory, in
 //! [`batch`](super::batch), and read and written in statements over arrays, in [`commit`].
+//!
+//! What is asked for a tenant is asked on a connection that sees this tenant's rows alone: row-level security stands behind
+//! the conditions of the queries (docs/adr/0022).
 
 mod commit;
 mod connections;
 mod migrations;
+mod people;
 mod read;
 mod retention;
 mod settings;
@@ -33,12 +37,12 @@ use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
 use crate::domain::time::{Timestamp, now};
 use crate::domain::view::{
-    ChatView, DeadLetterView, EventFilter, GroupState, KeyView, LogHead, MessageView, Page, PageRequest,
-    Redriving, SessionView, Transition,
+    ChatView, DeadLetterView, EventFilter, GroupState, LogHead, MessageView, Page, PageRequest, Redriving,
+    SessionView, Transition,
 };
 use crate::domain::write::Write;
 use commit::ChatIds;
-use connections::Connections;
+use connections::{ALL, Connections};
 pub use settings::Settings;
 use sql::{CONTENDED, Cells, GONE, execute, plain, row};
 
@@ -54,6 +58,8 @@ const MIGRATE_WITHIN: Duration = Duration::from_secs(300);
 const ROOM: &str = "select current_setting('max_connections')::int, \
     current_setting('superuser_reserved_connections')::int \
     + coalesce(current_setting('reserved_connections', true), '0')::int, current_setting('server_encoding')";
+/// Whether row-level security does not hold this role.
+const UNHELD: &str = "select (rolsuper or rolbypassrls)::int from pg_roles where rolname = current_user";
 const PROBE: &str =
     "insert into probes (id, at) values (1, $1) on conflict (id) do update set at = excluded.at";
 
@@ -149,6 +155,7 @@ fn options(url: &str, settings: &Settings) -> Result<PgConnectOptions> {
                 "idle_in_transaction_session_timeout",
                 millis(settings.idle_in_transaction_session_timeout).as_str(),
             ),
+            ALL,
             ("synchronous_commit", "on"),
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
@@ -159,7 +166,7 @@ fn options(url: &str, settings: &Settings) -> Result<PgConnectOptions> {
     ))
 }
 
-/// Whether the server has room for us, and speaks our language.
+/// Whether the server has room for us, speaks our language, and keeps tenants apart for us.
 async fn check(conn: &mut PgConnection, wanted: usize) -> Result<()> {
     let found = row(conn, ROOM, Cells::new()).await?;
     let found = found.ok_or_else(|| Error::bug("the server has no settings"))?;
@@ -175,13 +182,26 @@ async fn check(conn: &mut PgConnection, wanted: usize) -> Result<()> {
     if found.text(2)? != "UTF8" {
         return Err(Error::invalid("url", "store_not_utf8", "the database's encoding must be UTF8"));
     }
+    let free = row(conn, UNHELD, Cells::new()).await?.map_or(Ok(0), |row| row.int(0))?;
+    if free != 0 {
+        tracing::warn!(
+            "the database's role is a superuser or bypasses row-level security: only the queries themselves keep \
+             tenants apart; use a role of its own for Recado"
+        );
+    }
     Ok(())
 }
 
-/// Asks on a connection of the readers, within the deadline.
+/// Asks on a connection of the readers, within the deadline; `of` a tenant on one that sees its rows alone.
 macro_rules! ask {
-    ($store:expr, $query:path $(, $argument:expr)*) => {{
-        let mut lent = $store.readers.lend().await?;
+    ($store:expr, of $tenant:expr, $query:path $(, $argument:expr)*) => {
+        ask!(@ $store, $tenant, $query $(, $argument)*)
+    };
+    ($store:expr, $query:path $(, $argument:expr)*) => {
+        ask!(@ $store, None, $query $(, $argument)*)
+    };
+    (@ $store:expr, $tenant:expr, $query:path $(, $argument:expr)*) => {{
+        let mut lent = $store.readers.lend_for($tenant).await?;
         let late = |_elapsed| Error::unavailable(GONE, "the store did not answer in time");
         let answer = timeout($store.deadline(), $query(lent.conn() $(, $argument)*)).await;
         let answer = answer.map_err(late).and_then(|answer| answer);
@@ -193,6 +213,7 @@ macro_rules! ask {
         answer
     }};
 }
+use ask;
 
 #[async_trait]
 impl Store for PostgresStore {
@@ -219,16 +240,8 @@ impl Store for PostgresStore {
         ask!(self, retention::step, &self.settings, at)
     }
 
-    async fn key(&self, hash: &[u8; 32]) -> Result<Option<KeyView>> {
-        ask!(self, read::keys::key, hash)
-    }
-
-    async fn keys(&self, tenant: TenantId) -> Result<i64> {
-        ask!(self, read::keys::count, tenant)
-    }
-
     async fn session(&self, tenant: TenantId, session: SessionId) -> Result<Option<SessionView>> {
-        let found = ask!(self, read::sessions::one, session)?;
+        let found = ask!(self, of Some(tenant), read::sessions::one, session)?;
         Ok(found.filter(|view| view.tenant_id == tenant))
     }
 
@@ -237,7 +250,7 @@ impl Store for PostgresStore {
     }
 
     async fn sessions(&self, tenant: TenantId, page: PageRequest) -> Result<Page<SessionView>> {
-        ask!(self, read::sessions::list, tenant, &page)
+        ask!(self, of Some(tenant), read::sessions::list, tenant, &page)
     }
 
     async fn sessions_behind(&self, shard: Shard, before: Timestamp, limit: usize) -> Result<Vec<SessionId>> {
@@ -254,11 +267,11 @@ impl Store for PostgresStore {
     }
 
     async fn timeline(&self, tenant: TenantId, session: SessionId) -> Result<Vec<Transition>> {
-        ask!(self, read::sessions::timeline, tenant, session)
+        ask!(self, of Some(tenant), read::sessions::timeline, tenant, session)
     }
 
     async fn message(&self, tenant: TenantId, message: MessageId) -> Result<Option<MessageView>> {
-        ask!(self, read::messages::one, tenant, message)
+        ask!(self, of Some(tenant), read::messages::one, tenant, message)
     }
 
     async fn messages(
@@ -268,7 +281,7 @@ impl Store for PostgresStore {
         chat: &str,
         page: PageRequest,
     ) -> Result<Page<MessageView>> {
-        ask!(self, read::messages::list, (tenant, session), chat, &page)
+        ask!(self, of Some(tenant), read::messages::list, (tenant, session), chat, &page)
     }
 
     async fn chats(
@@ -277,7 +290,7 @@ impl Store for PostgresStore {
         session: Option<SessionId>,
         page: PageRequest,
     ) -> Result<Page<ChatView>> {
-        ask!(self, read::chats::list, tenant, session, &page)
+        ask!(self, of Some(tenant), read::chats::list, tenant, session, &page)
     }
 
     async fn events(
@@ -287,7 +300,7 @@ impl Store for PostgresStore {
         after: Position,
         limit: usize,
     ) -> Result<(Vec<Event>, Position)> {
-        ask!(self, read::events::filtered, shard, filter, (after, limit))
+        ask!(self, of filter.tenant, read::events::filtered, shard, filter, (after, limit))
     }
 
     async fn log_after(&self, shard: Shard, log: Log, after: Position, limit: usize) -> Result<Vec<Entry>> {
@@ -312,7 +325,7 @@ impl Store for PostgresStore {
         state: Option<&str>,
         page: PageRequest,
     ) -> Result<Page<DeadLetterView>> {
-        ask!(self, read::groups::dead_letters, tenant, state, &page)
+        ask!(self, of Some(tenant), read::groups::dead_letters, tenant, state, &page)
     }
 
     async fn creds(&self, session: SessionId) -> Result<Option<Vec<u8>>> {

@@ -67,6 +67,10 @@ impl Cells {
         self.add(value)
     }
 
+    pub(super) fn opt_int(self, value: Option<i64>) -> Self {
+        self.add(value)
+    }
+
     pub(super) fn flag(self, value: bool) -> Self {
         self.add(value)
     }

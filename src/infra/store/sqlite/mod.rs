@@ -9,6 +9,7 @@
 mod checkpoint;
 mod commit;
 mod migrations;
+mod people;
 mod read;
 mod sql;
 mod statement;
@@ -30,8 +31,8 @@ use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
 use crate::domain::time::Timestamp;
 use crate::domain::view::{
-    ChatView, DeadLetterView, EventFilter, GroupState, KeyView, LogHead, MessageView, Page, PageRequest,
-    Redriving, SessionView, Transition,
+    ChatView, DeadLetterView, EventFilter, GroupState, LogHead, MessageView, Page, PageRequest, Redriving,
+    SessionView, Transition,
 };
 use crate::domain::write::Write;
 pub(super) use migrations::newest;
@@ -154,14 +155,6 @@ impl Store for SqliteStore {
             return Ok(Vec::new());
         }
         self.writer.commit(batch).await
-    }
-
-    async fn key(&self, hash: &[u8; 32]) -> Result<Option<KeyView>> {
-        read::keys::key(&self.readers, hash).await
-    }
-
-    async fn keys(&self, tenant: TenantId) -> Result<i64> {
-        read::keys::count(&self.readers, tenant).await
     }
 
     async fn session(&self, tenant: TenantId, session: SessionId) -> Result<Option<SessionView>> {

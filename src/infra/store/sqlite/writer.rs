@@ -23,7 +23,7 @@ use crate::domain::write::Write;
 const DEPTH: usize = 16;
 
 /// How many statements stay prepared: more than there are.
-const STATEMENTS: usize = 128;
+const STATEMENTS: usize = 192;
 
 const PROBE: &str =
     "insert into probes (id, at) values (1, ?) on conflict (id) do update set at = excluded.at";

@@ -20,7 +20,7 @@ pub(super) async fn copy(stream: &RedisStream, log: Log, burial: Burial<'_>) -> 
         ("eventId", event.event_id.to_string()),
         ("type", event.kind.clone()),
         ("tenantId", event.tenant_id.to_string()),
-        ("sessionId", event.session_id.to_string()),
+        ("sessionId", event.session_id.map(|session| session.to_string()).unwrap_or_default()),
         ("occurredAt", event.occurred_at.to_string()),
         ("log", log.to_string()),
         ("position", entry.position.to_string()),

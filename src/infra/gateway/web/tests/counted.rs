@@ -9,15 +9,21 @@ use async_trait::async_trait;
 use crate::domain::cluster::Cluster;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
-use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::identity::{
+    ApiKeyView, AuditFilter, AuditView, KeyView, Login, MailAddress, OneTime, SigningKey, TenantView, User,
+    UserFilter, UserView,
+};
+use crate::domain::ids::{
+    KeyId, LoginId, MessageId, OneTimeId, Position, SessionId, Shard, TenantId, UserId,
+};
 use crate::domain::time::Timestamp;
 use crate::domain::view::{
-    ChatView, DeadLetterView, EventFilter, GroupState, KeyView, LogHead, MessageView, Page, PageRequest,
-    Redriving, SessionView, Transition,
+    ChatView, DeadLetterView, EventFilter, GroupState, LogHead, MessageView, Page, PageRequest, Redriving,
+    SessionView, Transition,
 };
 use crate::domain::write::Write;
 use crate::infra::store::sqlite::SqliteStore;
-use crate::infra::store::{Answers, Store};
+use crate::infra::store::{Answers, People, Store};
 
 /// A store with a count of reads per family.
 pub(super) struct Counted {
@@ -77,12 +83,6 @@ impl Store for Counted {
     // The rest is passed on.
     async fn commit(&self, batch: Arc<[Write]>) -> Result<Answers> {
         self.store.commit(batch).await
-    }
-    async fn key(&self, hash: &[u8; 32]) -> Result<Option<KeyView>> {
-        self.store.key(hash).await
-    }
-    async fn keys(&self, tenant: TenantId) -> Result<i64> {
-        self.store.keys(tenant).await
     }
     async fn session(&self, tenant: TenantId, session: SessionId) -> Result<Option<SessionView>> {
         self.store.session(tenant, session).await
@@ -164,5 +164,73 @@ impl Store for Counted {
     }
     async fn close(&self) {
         self.store.close().await;
+    }
+}
+
+#[async_trait]
+impl People for Counted {
+    async fn tenant(&self, tenant: TenantId) -> Result<Option<TenantView>> {
+        self.store.tenant(tenant).await
+    }
+
+    async fn tenants(&self, page: PageRequest) -> Result<Page<TenantView>> {
+        self.store.tenants(page).await
+    }
+
+    async fn user_by_mail(&self, mail: &MailAddress) -> Result<Option<User>> {
+        self.store.user_by_mail(mail).await
+    }
+
+    async fn user(&self, tenant: TenantId, user: UserId) -> Result<Option<User>> {
+        self.store.user(tenant, user).await
+    }
+
+    async fn users(&self, tenant: TenantId, filter: UserFilter, page: PageRequest) -> Result<Page<UserView>> {
+        self.store.users(tenant, filter, page).await
+    }
+
+    async fn one_time(&self, hash: &[u8; 32]) -> Result<Option<OneTime>> {
+        self.store.one_time(hash).await
+    }
+
+    async fn one_time_of(&self, tenant: TenantId, token: OneTimeId) -> Result<Option<OneTime>> {
+        self.store.one_time_of(tenant, token).await
+    }
+
+    async fn login(&self, tenant: TenantId, user: UserId, login: LoginId) -> Result<Option<Login>> {
+        self.store.login(tenant, user, login).await
+    }
+
+    async fn logins(&self, tenant: TenantId, user: UserId, page: PageRequest) -> Result<Page<Login>> {
+        self.store.logins(tenant, user, page).await
+    }
+
+    async fn key(&self, hash: &[u8; 32]) -> Result<Option<KeyView>> {
+        self.store.key(hash).await
+    }
+
+    async fn keys(&self, tenant: TenantId) -> Result<i64> {
+        self.store.keys(tenant).await
+    }
+
+    async fn api_key(&self, tenant: TenantId, key: KeyId) -> Result<Option<ApiKeyView>> {
+        self.store.api_key(tenant, key).await
+    }
+
+    async fn api_keys(&self, tenant: TenantId, page: PageRequest) -> Result<Page<ApiKeyView>> {
+        self.store.api_keys(tenant, page).await
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SigningKey>> {
+        self.store.signing_keys().await
+    }
+
+    async fn audit_log(
+        &self,
+        tenant: TenantId,
+        filter: &AuditFilter,
+        page: PageRequest,
+    ) -> Result<Page<AuditView>> {
+        self.store.audit_log(tenant, filter, page).await
     }
 }

@@ -111,6 +111,7 @@ impl Rig {
             idempotency: None,
             at: now(),
             limit: 100,
+            audit: None,
         };
         self.store.commit([Write::CreateSession(create)].into()).await.unwrap().remove(0).unwrap();
         Account { tenant: TenantId::DEFAULT, session, fence: self.fence, endpoint }

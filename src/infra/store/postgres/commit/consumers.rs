@@ -118,7 +118,7 @@ async fn bury(tx: &mut Tx<'_>, failed: &DeliveryFailed) -> Result<Result<Outcome
     let cells = Cells::new()
         .id(DeadLetterId::new().0)
         .id(envelope.tenant_id.0)
-        .id(envelope.session_id.0)
+        .id(envelope.subject().0)
         .int(shard)
         .int(log)
         .text(&failed.group)
@@ -146,6 +146,7 @@ async fn redrive(tx: &mut Tx<'_>, wanted: &Redrive) -> Result<Result<Outcome>> {
         return Ok(Err(Error::conflict("dead_letter_resolved", "this dead letter was delivered already")));
     }
     execute(tx.conn, REDRIVE, Cells::new().id(wanted.id.0).int(wanted.at.0)).await?;
+    tx.batch.note(wanted.audit.as_deref());
     let used = wanted.idempotency.as_ref();
     Ok(Ok(tx.batch.stored.keep(wanted.tenant, used, &wanted.response, wanted.at)))
 }

@@ -1,23 +1,16 @@
-//! New API keys and new sessions as rows. Whoever makes something for a tenant holds its row, so limits hold however
-//! many nodes make sessions.
+//! New sessions as rows.
 
 use super::{Tx, accept};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::TenantId;
 use crate::domain::session::SessionState;
-use crate::domain::time::Timestamp;
-use crate::domain::write::{AddKey, CreateSession, Outcome};
+use crate::domain::write::CreateSession;
 use crate::infra::store::batch::Item;
 use crate::infra::store::batch::accept::Buffers;
 use crate::infra::store::batch::create::{self, Standing};
 use crate::infra::store::columns::Columns;
 use crate::infra::store::postgres::sql::{Cells, execute, rows};
 
-const TENANTS: &str = "insert into tenants (id, created_at) select * from unnest($1::uuid[], $2::bigint[]) order by 1 \
-    on conflict do nothing";
-const LOCK: &str = "select id from tenants where id = any($1) order by id for update";
-const KEY: &str = "insert into api_keys (id, tenant_id, hash, name, created_at) values ($1, $2, $3, $4, $5) \
-    on conflict do nothing";
 const LIVE: &str = "select t.id, (select count(*) from sessions s where s.tenant_id = t.id and s.deleted_at is null) \
     from unnest($1::uuid[]) t(id)";
 const NAMED: &str = "select s.tenant_id, s.name from unnest($1::uuid[], $2::text[]) v(tenant_id, name) join sessions s \
@@ -26,37 +19,6 @@ const SESSIONS: &str = "insert into sessions (id, tenant_id, shard, name, state,
     next_command_seq, queued, created_at, updated_at) select id, tenant_id, shard, name, $6, 'created', endpoint, 1, 1, \
     0, at, at from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $7::bigint[]) \
     v(id, tenant_id, shard, name, endpoint, at)";
-
-/// Makes and locks the tenants something is made for.
-pub(super) async fn tenants(
-    tx: &mut Tx<'_>,
-    keys: &[Item<'_, AddKey>],
-    creates: &[Item<'_, CreateSession>],
-) -> Result<()> {
-    let keys = keys.iter().map(|(_, key)| (key.tenant, key.at));
-    let creates = creates.iter().map(|(_, create)| (create.tenant, create.at));
-    let mut tenants: Vec<(TenantId, Timestamp)> = keys.chain(creates).collect();
-    tenants.sort_unstable();
-    tenants.dedup_by_key(|(tenant, _)| *tenant);
-    if tenants.is_empty() {
-        return Ok(());
-    }
-    let ids = || tenants.iter().map(|(tenant, _)| tenant.0);
-    let cells = Cells::new().ids(ids()).ints(tenants.iter().map(|(_, at)| at.0));
-    execute(tx.conn, TENANTS, cells).await?;
-    rows(tx.conn, LOCK, Cells::new().ids(ids())).await.map(drop)
-}
-
-/// Stores API keys.
-pub(super) async fn keys(tx: &mut Tx<'_>, items: &[Item<'_, AddKey>]) -> Result<()> {
-    for &(place, key) in items {
-        let cells = Cells::new().id(key.id.0).id(key.tenant.0).blob(&key.hash).text(&key.name).int(key.at.0);
-        let added = execute(tx.conn, KEY, cells).await?;
-        let taken = || Err(Error::conflict("key_exists", "this API key is stored already"));
-        tx.batch.answer(place, if added == 1 { Ok(Outcome::Done) } else { taken() });
-    }
-    Ok(())
-}
 
 /// Makes sessions.
 pub(super) async fn sessions(tx: &mut Tx<'_>, items: &[Item<'_, CreateSession>]) -> Result<()> {

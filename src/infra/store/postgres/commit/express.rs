@@ -69,7 +69,9 @@ impl<'w> Express<'w> {
             match write {
                 Write::Accept(accept) => {
                     let key = accept.idempotency.as_ref().map(|used| (accept.tenant, used.key.as_str()));
-                    let fresh = key.is_none_or(|key| keys.insert(key)) && commands.insert(accept.command);
+                    let fresh = key.is_none_or(|key| keys.insert(key))
+                        && commands.insert(accept.command)
+                        && accept.audit.is_none();
                     let Some(message) = accept.message.as_ref().filter(|_| fresh) else { return Ok(None) };
                     lines.push(Line::of(accept, message)?);
                 }
@@ -199,7 +201,7 @@ impl<'w> Line<'w> {
             kind: kind.to_owned(),
             version: 1,
             tenant_id: self.accept.tenant,
-            session_id: self.accept.session,
+            session_id: Some(self.accept.session),
             seq,
             position,
             occurred_at: self.accept.at,

@@ -6,6 +6,7 @@
 //! later one's transaction fails as a whole, and tried again it finds what the earlier one wrote.
 
 mod accept;
+mod audit;
 mod auth;
 mod chats;
 mod consumers;
@@ -14,15 +15,19 @@ mod express;
 mod handled;
 mod idempotency;
 mod inbound;
+mod keys;
 mod leases;
 mod life;
+mod logins;
 mod nodes;
 mod outbox;
 mod parts;
+mod people;
 mod progress;
 mod sessions;
 mod stamp;
 mod sweep;
+mod tenants;
 mod work;
 
 use sqlx::postgres::PgConnection;
@@ -52,6 +57,8 @@ async fn apply(conn: &mut PgConnection, chat_ids: &ChatIds, writes: &[Write]) ->
     lock(&mut tx, &kinds, &mut mentioned).await?;
     change(&mut tx, &kinds).await?;
     idempotency::flush(&mut tx).await?;
+    audit::flush(&mut tx).await?;
+    tenants::flush(&mut tx).await?;
     sessions::flush(&mut tx).await?;
     // Late, so that what this batch added is numbered too, and the right to number is given back only then.
     stamp::stamp(&mut tx, &kinds.stamps).await?;
@@ -62,7 +69,7 @@ async fn apply(conn: &mut PgConnection, chat_ids: &ChatIds, writes: &[Write]) ->
 
 /// Takes the locks, and reads what they protect.
 async fn lock(tx: &mut Tx<'_>, kinds: &Kinds<'_>, mentioned: &mut Mentioned) -> Result<()> {
-    create::tenants(tx, &kinds.keys, &kinds.creates).await?;
+    tenants::lock(tx, &kinds.keys, &kinds.creates, &mentioned.tenants).await?;
     leases::take(tx, &kinds.leases).await?;
     leases::load(tx, &mentioned.shards).await?;
     sweep::look(tx, &kinds.sweeps, &mut mentioned.sessions).await?;
@@ -71,7 +78,8 @@ async fn lock(tx: &mut Tx<'_>, kinds: &Kinds<'_>, mentioned: &mut Mentioned) -> 
 }
 
 async fn change(tx: &mut Tx<'_>, kinds: &Kinds<'_>) -> Result<()> {
-    create::keys(tx, &kinds.keys).await?;
+    keys::keys(tx, &kinds.keys).await?;
+    people::people(tx, &kinds.people).await?;
     nodes::words(tx, &kinds.nodes).await?;
     create::sessions(tx, &kinds.creates).await?;
     accept::accept(tx, &kinds.accepts).await?;

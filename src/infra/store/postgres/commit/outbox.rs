@@ -22,7 +22,7 @@ fn cells(rows: &[Row]) -> Cells {
         .ids(rows.iter().map(|row| row.event.tenant_id.0))
         .ints(rows.iter().map(|row| i64::from(row.shard.0)))
         .ints(rows.iter().map(|row| log_number(row.log)))
-        .ids(rows.iter().map(|row| row.event.session_id.0))
+        .ids(rows.iter().map(|row| row.event.subject().0))
         .ints(rows.iter().map(|row| row.event.seq))
         .texts(rows.iter().map(|row| row.event.kind.as_str()))
         .ints(rows.iter().map(|row| i64::from(row.event.version)))

@@ -2,7 +2,7 @@
 
 use super::{Tx, progress};
 use crate::domain::error::Result;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{SessionId, Shard};
 use crate::domain::write::{Outcome, Sweep};
 use crate::infra::store::batch::Item;
 use crate::infra::store::batch::progress::{Ended, OVERDUE as LATE, fail, overdue};
@@ -19,6 +19,14 @@ const OVERDUE: &str = "select m.session_id, m.id, m.wa_id, c.jid, m.peer, m.stat
 /// What another node's sweep is removing at the same moment is left to it.
 const OLD_KEYS: &str = "delete from idempotency where (tenant_id, key) in (select tenant_id, key from idempotency \
     where created_at < $1 order by created_at limit $2 for update skip locked)";
+
+// Long expired: whoever comes with one now is told that it is unknown instead.
+const OLD_TOKENS: &str = "delete from one_time_tokens where id in (select id from one_time_tokens \
+    where expires_at < $1 order by expires_at limit $2 for update skip locked)";
+const OLD_LOGINS: &str = "delete from logins where id in (select id from logins \
+    where expires_at < $1 order by expires_at limit $2 for update skip locked)";
+const RETIRED: &str =
+    "delete from signing_keys where retires_at is not null and retires_at < $1 and $2::bigint > 0";
 
 /// Finds whose messages are overdue, so that those sessions are locked with the others.
 pub(super) async fn look(
@@ -45,6 +53,7 @@ pub(super) async fn sweep(tx: &mut Tx<'_>, items: &[Item<'_, Sweep>]) -> Result<
                 let failed = fail_overdue(tx, sweep).await?;
                 let cells = Cells::new().int(sweep.keys_before.0).int(limit(sweep.limit));
                 let removed = execute(tx.conn, OLD_KEYS, cells).await?;
+                let removed = removed + forget(tx, sweep).await?;
                 Ok(Outcome::Swept(failed + usize::try_from(removed).unwrap_or(usize::MAX)))
             }
             Err(refusal) => Err(refusal),
@@ -52,6 +61,18 @@ pub(super) async fn sweep(tx: &mut Tx<'_>, items: &[Item<'_, Sweep>]) -> Result<
         tx.batch.answer(place, answer);
     }
     Ok(())
+}
+
+/// What people leave behind is no shard's: the first one's sweep takes it.
+async fn forget(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<u64> {
+    let mut removed = 0;
+    if sweep.fence.shard == Shard(0) {
+        for sql in [OLD_TOKENS, OLD_LOGINS, RETIRED] {
+            let cells = Cells::new().int(sweep.keys_before.0).int(limit(sweep.limit));
+            removed += execute(tx.conn, sql, cells).await?;
+        }
+    }
+    Ok(removed)
 }
 
 async fn fail_overdue(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<usize> {

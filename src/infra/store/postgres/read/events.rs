@@ -28,8 +28,9 @@ pub(in crate::infra::store::postgres) const AT_POSITION: &str =
 const AFTER: &str = select!("shard = $1 and log = $2 and position > $3 order by position limit $4");
 const FILTERED: &str = select!(
     "shard = $1 and log = 0 and position > $2 and position <= $3 and ($4 is null or tenant_id = $4) \
-     and ($5 is null or session_id = $5) and (cardinality($6) = 0 or type = any($6)) \
-     order by position limit $7"
+     and ($5 is null or (session_id = $5 and session_id <> tenant_id)) \
+     and (cardinality($6) = 0 or type = any($6)) and ($7 or substr(type, 1, 5) <> 'user.') \
+     order by position limit $8"
 );
 const HEAD: &str = "select coalesce((select head from relays where shard = $1 and log = $2), 0), \
     (select count(*) from outbox where shard = $1 and log = $2), \
@@ -60,6 +61,7 @@ pub(in crate::infra::store::postgres) async fn filtered(
             .opt_id(filter.tenant.map(|id| id.0))
             .opt_id(filter.session.map(|id| id.0))
             .texts(filter.kinds.iter().map(String::as_str))
+            .flag(filter.people)
             .int(limit(most)),
     )
     .await?;

@@ -124,7 +124,7 @@ fn bury(conn: &Connection, failed: &DeliveryFailed) -> Result<Result<Outcome>> {
     };
     let json = serde_json::to_string(&envelope).map_err(Error::bug)?;
     execute(conn, BURY, |cells| {
-        cells.id(DeadLetterId::new().0).id(envelope.tenant_id.0).id(envelope.session_id.0);
+        cells.id(DeadLetterId::new().0).id(envelope.tenant_id.0).id(envelope.subject().0);
         cells.int(shard).int(log).text(&failed.group).int(failed.position.0).id(failed.event.0);
         cells.text(&json).int(i64::from(failed.attempts)).text(&failed.error);
         cells.int(failed.at.0).int(failed.at.0);
@@ -168,5 +168,6 @@ fn redrive(tx: &mut Tx<'_>, wanted: &Redrive) -> Result<Result<Outcome>> {
     execute(tx.conn, REDRIVE, |cells| {
         cells.int(wanted.at.0).id(wanted.id.0);
     })?;
+    tx.batch.note(wanted.audit.as_deref());
     Ok(Ok(tx.batch.stored.keep(wanted.tenant, wanted.idempotency.as_ref(), &wanted.response, wanted.at)))
 }

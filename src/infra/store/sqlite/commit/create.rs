@@ -1,46 +1,22 @@
-//! New API keys and new sessions as rows.
+//! New sessions as rows.
 
 use std::collections::hash_map::Entry;
 
-use super::{Tx, accept};
+use super::{Tx, accept, tenants};
 use crate::domain::error::{Error, Result};
-use crate::domain::ids::TenantId;
 use crate::domain::session::SessionState;
-use crate::domain::time::Timestamp;
-use crate::domain::write::{AddKey, CreateSession, Outcome};
+use crate::domain::write::CreateSession;
 use crate::infra::store::batch::Item;
 use crate::infra::store::batch::accept::Buffers;
 use crate::infra::store::batch::create::{self, Standing};
 use crate::infra::store::columns::Columns;
 use crate::infra::store::sqlite::statement::{execute, row};
 
-const TENANT: &str = "insert into tenants (id, created_at) values (?, ?) on conflict do nothing";
-const KEY: &str = "insert into api_keys (id, tenant_id, hash, name, created_at) values (?, ?, ?, ?, ?) on conflict do nothing";
 const LIVE: &str = "select count(*) from sessions where tenant_id = ? and deleted_at is null";
 const NAMED: &str =
     "select 1 from sessions where tenant_id = ? and name = ? and name is not null and deleted_at is null";
 const SESSION: &str = "insert into sessions (id, tenant_id, shard, name, state, reason, endpoint, next_event_seq, \
     next_command_seq, queued, created_at, updated_at) values (?, ?, ?, ?, ?, 'created', ?, 1, 1, 0, ?8, ?8)";
-
-/// Stores API keys.
-pub(super) fn keys(tx: &mut Tx<'_>, items: &[Item<'_, AddKey>]) -> Result<()> {
-    for &(place, key) in items {
-        tenant(tx, key.tenant, key.at)?;
-        let added = execute(tx.conn, KEY, |cells| {
-            cells.id(key.id.0).id(key.tenant.0).blob(&key.hash).text(&key.name).int(key.at.0);
-        })?;
-        let taken = || Err(Error::conflict("key_exists", "this API key is stored already"));
-        tx.batch.answer(place, if added == 1 { Ok(Outcome::Done) } else { taken() });
-    }
-    Ok(())
-}
-
-fn tenant(tx: &mut Tx<'_>, tenant: TenantId, at: Timestamp) -> Result<()> {
-    execute(tx.conn, TENANT, |cells| {
-        cells.id(tenant.0).int(at.0);
-    })
-    .map(drop)
-}
 
 /// Makes sessions.
 pub(super) fn sessions(tx: &mut Tx<'_>, items: &[Item<'_, CreateSession>]) -> Result<()> {
@@ -78,7 +54,7 @@ fn standing(tx: &Tx<'_>, items: &[Item<'_, CreateSession>]) -> Result<Standing> 
 
 fn insert(tx: &mut Tx<'_>, create: &CreateSession) -> Result<()> {
     let (id, at) = (create.session, create.at);
-    tenant(tx, create.tenant, at)?;
+    tenants::make(tx, create.tenant, None, at)?;
     let endpoint = serde_json::to_string(&create.endpoint).map_err(Error::bug)?;
     execute(tx.conn, SESSION, |cells| {
         cells.id(id.0).id(create.tenant.0).int(i64::from(create.shard.0)).opt_text(create.name.as_deref());

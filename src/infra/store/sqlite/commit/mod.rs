@@ -4,21 +4,26 @@
 //! waiting at once, so any order is one their senders could have seen.
 
 mod accept;
+mod audit;
 mod auth;
 mod chats;
 mod consumers;
 mod create;
 mod idempotency;
 mod inbound;
+mod keys;
 mod leases;
 mod life;
+mod logins;
 mod nodes;
 mod outbox;
+mod people;
 #[cfg(test)]
 mod plans;
 mod progress;
 mod sessions;
 mod sweep;
+mod tenants;
 mod work;
 
 use rusqlite::Connection;
@@ -40,11 +45,14 @@ pub(super) fn apply(conn: &Connection, writes: &[Write]) -> Result<Answers> {
     let mentioned = Mentioned::in_batch(writes);
     let kinds = Kinds::of(writes);
     let mut tx = Tx { conn, batch: Batch::of(writes.len()) };
+    tenants::load(&mut tx, &mentioned.tenants)?;
     sessions::load(&mut tx, &mentioned.sessions)?;
     leases::load(&mut tx, &mentioned.shards)?;
     idempotency::load(&mut tx, &mentioned.keys)?;
     change(&mut tx, &kinds)?;
     idempotency::flush(&mut tx)?;
+    audit::flush(&mut tx)?;
+    tenants::flush(&mut tx)?;
     sessions::flush(&mut tx)?;
     // Late, so that what this batch added is numbered too, and the right to number is given back only then.
     leases::stamp(&mut tx, &kinds.stamps)?;
@@ -54,7 +62,8 @@ pub(super) fn apply(conn: &Connection, writes: &[Write]) -> Result<Answers> {
 }
 
 fn change(tx: &mut Tx<'_>, kinds: &Kinds<'_>) -> Result<()> {
-    create::keys(tx, &kinds.keys)?;
+    keys::keys(tx, &kinds.keys)?;
+    people::people(tx, &kinds.people)?;
     nodes::words(tx, &kinds.nodes)?;
     leases::take(tx, &kinds.leases)?;
     create::sessions(tx, &kinds.creates)?;

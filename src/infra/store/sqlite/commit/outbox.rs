@@ -13,7 +13,7 @@ pub(super) fn flush(tx: &mut Tx<'_>) -> Result<()> {
     each(tx.conn, INSERT, &tx.batch.outbox.rows(), |row, cells| {
         let event = &*row.event;
         cells.id(event.event_id.0).id(event.tenant_id.0).int(i64::from(row.shard.0));
-        cells.int(log_number(row.log)).id(event.session_id.0).int(event.seq);
+        cells.int(log_number(row.log)).id(event.subject().0).int(event.seq);
         cells.opt_int(row.position().map(|position| position.0)).text(&event.kind);
         cells.int(i64::from(event.version)).int(event.occurred_at.0).text(event.data.as_str());
     })

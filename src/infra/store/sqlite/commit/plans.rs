@@ -3,14 +3,17 @@
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::{
-    accept, auth, chats, consumers, idempotency, inbound, leases, life, progress, sessions, sweep, work,
+    accept, auth, chats, consumers, idempotency, inbound, keys, leases, life, logins, people, progress,
+    sessions, sweep, tenants, work,
 };
 use crate::infra::store::Store;
 use crate::infra::store::sqlite::read::sessions::{BEHIND, TO_RUN};
-use crate::infra::store::sqlite::read::{chats as read_chats, messages};
+use crate::infra::store::sqlite::read::{
+    chats as read_chats, keys as read_keys, logins as read_logins, messages, users,
+};
 use crate::infra::store::sqlite::{SqliteStore, options};
 
-const STATEMENTS: [&str; 27] = [
+const STATEMENTS: [&str; 51] = [
     BEHIND,
     TO_RUN,
     accept::KNOWN,
@@ -20,18 +23,42 @@ const STATEMENTS: [&str; 27] = [
     consumers::SETTLED,
     idempotency::LOAD,
     inbound::KNOWN,
+    keys::HAVE,
+    keys::REPLACE,
+    keys::REVOKE,
+    keys::TOUCH,
     leases::NUMBER,
     life::OPEN,
+    logins::CROWD,
+    logins::END,
+    logins::END_ONE,
+    logins::FAMILY,
+    logins::RENEW,
+    logins::VOID_TOKENS,
     messages::OF_SESSION,
     messages::OF_TENANT,
+    people::FORGET_TOKENS,
+    people::ISSUED_AFTER,
+    people::MAIL_TAKEN,
+    people::OTHER_OWNER,
+    people::SPEND,
+    people::TRIED,
+    people::UPDATE,
+    people::VOID,
     progress::END_COMMANDS,
     progress::LOAD,
     progress::SAVE,
     read_chats::OF_SESSION,
+    read_keys::API_KEY,
+    read_logins::LOGIN,
     sessions::LOAD,
     sessions::SAVE,
     sweep::OLD_KEYS,
+    sweep::OLD_LOGINS,
+    sweep::OLD_TOKENS,
     sweep::OVERDUE,
+    tenants::COUNT,
+    users::USER,
     work::MARK_DONE,
     work::MARK_SENDING,
     work::MARK_TAKEN,

@@ -2,6 +2,7 @@
 
 use super::{Tx, progress, sessions};
 use crate::domain::error::Result;
+use crate::domain::ids::Shard;
 use crate::domain::write::{Outcome, Sweep};
 use crate::infra::store::batch::Item;
 use crate::infra::store::batch::progress::{Ended, OVERDUE as LATE, fail, overdue};
@@ -16,6 +17,13 @@ pub(super) const OVERDUE: &str = "select m.session_id, m.id, m.wa_id, c.jid, m.p
 pub(super) const OLD_KEYS: &str = "delete from idempotency where created_at < ? and id in \
     (select id from idempotency v order by id limit ?)";
 
+// Long expired: whoever comes with one now is told that it is unknown instead.
+pub(super) const OLD_TOKENS: &str = "delete from one_time_tokens where id in \
+    (select id from one_time_tokens v where v.expires_at < ? order by v.expires_at limit ?)";
+pub(super) const OLD_LOGINS: &str = "delete from logins where id in \
+    (select id from logins v where v.expires_at < ? order by v.expires_at limit ?)";
+const RETIRED: &str = "delete from signing_keys where retires_at is not null and retires_at < ?1 and ?2 > 0";
+
 /// Sweeps.
 pub(super) fn sweep(tx: &mut Tx<'_>, items: &[Item<'_, Sweep>]) -> Result<()> {
     for &(place, sweep) in items {
@@ -25,13 +33,26 @@ pub(super) fn sweep(tx: &mut Tx<'_>, items: &[Item<'_, Sweep>]) -> Result<()> {
                 let removed = execute(tx.conn, OLD_KEYS, |cells| {
                     cells.int(sweep.keys_before.0).int(limit(sweep.limit));
                 });
-                Ok(Outcome::Swept(failed + removed?))
+                Ok(Outcome::Swept(failed + removed? + forget(tx, sweep)?))
             }
             Err(refusal) => Err(refusal),
         };
         tx.batch.answer(place, answer);
     }
     Ok(())
+}
+
+/// What people leave behind is no shard's: the first one's sweep takes it.
+fn forget(tx: &Tx<'_>, sweep: &Sweep) -> Result<usize> {
+    let mut removed = 0;
+    if sweep.fence.shard == Shard(0) {
+        for sql in [OLD_TOKENS, OLD_LOGINS, RETIRED] {
+            removed += execute(tx.conn, sql, |cells| {
+                cells.int(sweep.keys_before.0).int(limit(sweep.limit));
+            })?;
+        }
+    }
+    Ok(removed)
 }
 
 fn fail_overdue(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<usize> {

@@ -28,8 +28,9 @@ pub(in crate::infra::store::sqlite) const AT_POSITION: &str =
 const AFTER: &str = select!("shard = ? and log = ? and position > ? order by position limit ?");
 const FILTERED: &str = select!(
     "shard = ?1 and log = 0 and position > ?2 and position <= ?3 and (?4 is null or tenant_id = ?4) \
-     and (?5 is null or session_id = ?5) and (?6 is null or type in (select value from json_each(?6))) \
-     order by position limit ?7"
+     and (?5 is null or (session_id = ?5 and session_id <> tenant_id)) \
+     and (?6 is null or type in (select value from json_each(?6))) and (?7 or substr(type, 1, 5) <> 'user.') \
+     order by position limit ?8"
 );
 const HEAD: &str = "select coalesce((select head from relays where shard = ?1 and log = ?2), 0), \
     (select count(*) from events where shard = ?1 and log = ?2 and position is null), \
@@ -56,7 +57,7 @@ pub(in crate::infra::store::sqlite) async fn filtered(
     let found = rows(pool, FILTERED, |cells| {
         cells.int(i64::from(shard.0)).int(after.0).int(upto.0);
         cells.opt_id(filter.tenant.map(|id| id.0)).opt_id(filter.session.map(|id| id.0));
-        cells.opt_text(kinds.as_deref()).int(limit(most));
+        cells.opt_text(kinds.as_deref()).int(i64::from(filter.people)).int(limit(most));
     })
     .await?;
     let events = found.iter().map(views::event).collect::<Result<Vec<_>>>()?;

@@ -1,5 +1,7 @@
 //! Rows as clients may see them: which column is what.
 
+pub(crate) mod people;
+
 use std::sync::Arc;
 
 use crate::domain::content::Content;
@@ -79,14 +81,15 @@ pub(crate) fn chat(row: &impl Columns) -> Result<(i64, ChatView)> {
     Ok((row.int(0)?, view))
 }
 
-/// One event.
+/// One event. The column of the session holds the subject, which is the tenant where there is no session.
 pub(crate) fn event(row: &impl Columns) -> Result<Event> {
+    let (tenant, subject) = (row.id(3)?, row.id(4)?);
     Ok(Event {
         event_id: EventId(row.id(0)?),
         kind: row.text(1)?.to_owned(),
         version: narrow(row.int(2)?)?,
-        tenant_id: TenantId(row.id(3)?),
-        session_id: SessionId(row.id(4)?),
+        tenant_id: TenantId(tenant),
+        session_id: (subject != tenant).then_some(SessionId(subject)),
         seq: row.int(5)?,
         position: Position(row.int(6)?),
         occurred_at: Timestamp(row.int(7)?),
