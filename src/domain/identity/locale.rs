@@ -4,19 +4,15 @@ use super::words;
 
 words! {
     /// A language.
+    #[derive(Default)]
     Locale, "locale", "invalid_locale";
     /// English.
+    #[default]
     En = "en",
     /// Spanish.
     Es = "es",
     /// Portuguese.
     Pt = "pt",
-}
-
-impl Default for Locale {
-    fn default() -> Self {
-        Self::En
-    }
 }
 
 impl Locale {

@@ -13,7 +13,7 @@ use super::{beside, count, run, store, world};
 use crate::store::people::{audit, registered, save, token, write};
 use crate::store::people_logins::opened;
 use crate::store::tenants::key;
-use crate::store::world::{World, page};
+use crate::store::world::{Fixture, World, page};
 
 /// Every table with rows of tenants, and which column says whose.
 async fn tables(conn: &mut PgConnection) -> Vec<(String, &'static str, bool)> {
@@ -123,10 +123,21 @@ async fn found(store: &dyn Store, (ana, session): (&User, SessionId)) -> Vec<usi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_asked_for_a_tenant_is_asked_behind_the_wall() {
     let (world, url) = world().await;
+    asks_behind_the_wall(world, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_superuser_steps_down_to_ask_for_a_tenant() {
+    let url = crate::database().await.replace(crate::WALLED, crate::OWNER);
+    let world = World::new(Fixture { store: store(&url).await, keep: Box::new(()) }).await;
+    asks_behind_the_wall(world, &url).await;
+}
+
+async fn asks_behind_the_wall(world: World, url: &str) {
     let (ana, session) = filled(&world, "ana").await;
     assert_eq!(found(&*world.store, (&ana, session)).await, [1; 11]);
     // Walls without a door for tenants: what still finds something did not ask as a tenant.
-    let mut conn = beside(&url).await;
+    let mut conn = beside(url).await;
     for (table, ..) in tables(&mut conn).await {
         let shut = format!(
             "alter policy {table}_seen on {table} using (current_setting('recado.tenant', true) = '*')"

@@ -1,6 +1,6 @@
 //! What a batch writes down: entries of writes that were not refused, bounded, written at its end.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Batch;
 use crate::domain::identity::AuditEntry;
@@ -21,11 +21,7 @@ impl Row {
             cut(text);
         }
         cut(&mut entry.action);
-        let detail = if entry.detail.is_null() {
-            json!({})
-        } else {
-            std::mem::replace(&mut entry.detail, Value::Null)
-        };
+        let detail = if entry.detail.is_null() { json!({}) } else { std::mem::take(&mut entry.detail) };
         let mut detail = detail.to_string();
         if detail.len() > DETAIL_LIMIT {
             detail = json!({"truncated": true}).to_string();

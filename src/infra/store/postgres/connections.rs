@@ -4,6 +4,7 @@
 //! that goes away in the middle leaves nothing open. One that has rested is asked whether it still lives. One lent for a
 //! tenant sees that tenant's rows alone, and changes none.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ pub(super) const ALL: (&str, &str) = ("recado.tenant", "*");
 
 const SEE: &str = "select set_config('recado.tenant', $1, false), \
     set_config('default_transaction_read_only', $2, false)";
+/// Nothing holds a superuser, so it steps down to read for a tenant: to a role that every server has.
+const STEP_DOWN: &str = "select set_config('role', $1, false)";
+const READER: &str = "pg_read_all_data";
 
 /// Whose rows a connection sees: a tenant's, or all.
 type Sees = Option<TenantId>;
@@ -37,6 +41,8 @@ pub(super) struct Connections {
     /// The last one given back is the first one lent: the others may rest.
     idle: Arc<Mutex<Vec<Resting>>>,
     room: Arc<Semaphore>,
+    /// Whether the role is a superuser's, and has to step down.
+    mighty: AtomicBool,
     /// How long to wait for one to be given back.
     patience: Duration,
 }
@@ -57,7 +63,18 @@ pub(super) struct Lent {
 
 impl Connections {
     pub(super) fn new(options: PgConnectOptions, most: usize, patience: Duration) -> Self {
-        Self { options, idle: Arc::default(), room: Arc::new(Semaphore::new(most)), patience }
+        Self {
+            options,
+            idle: Arc::default(),
+            room: Arc::new(Semaphore::new(most)),
+            mighty: AtomicBool::new(false),
+            patience,
+        }
+    }
+
+    /// The role is a superuser's: it steps down wherever a connection sees one tenant.
+    pub(super) fn step_down(&self) {
+        self.mighty.store(true, Ordering::Relaxed);
     }
 
     /// Lends a connection that lives, for the service's own work.
@@ -74,7 +91,8 @@ impl Connections {
         let (mut conn, before) = self.living(sees).await?;
         if before != sees {
             let late = |_elapsed| Error::unavailable(GONE, "the store's server does not answer");
-            timeout(CONNECT_WITHIN, see(&mut conn, sees)).await.map_err(late)??;
+            let mighty = self.mighty.load(Ordering::Relaxed);
+            timeout(CONNECT_WITHIN, see(&mut conn, sees, mighty)).await.map_err(late)??;
         }
         Ok(Lent { conn, sees, idle: Arc::clone(&self.idle), _room: room })
     }
@@ -82,8 +100,10 @@ impl Connections {
     /// The latest of those at rest that see what is wanted, else the latest.
     fn rested(&self, sees: Sees) -> Option<Resting> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = idle.iter().rposition(|resting| resting.sees == sees);
-        fits.map_or_else(|| idle.pop(), |place| Some(idle.remove(place)))
+        match idle.iter().rposition(|resting| resting.sees == sees) {
+            Some(place) => Some(idle.remove(place)),
+            None => idle.pop(),
+        }
     }
 
     async fn living(&self, sees: Sees) -> Result<(PgConnection, Sees)> {
@@ -123,12 +143,16 @@ impl Connections {
 }
 
 /// From now on it sees these rows.
-async fn see(conn: &mut PgConnection, sees: Sees) -> Result<()> {
-    let (tenant, reads) = match sees {
-        Some(tenant) => (tenant.to_string(), "on"),
-        None => (ALL.1.to_owned(), "off"),
+async fn see(conn: &mut PgConnection, sees: Sees, mighty: bool) -> Result<()> {
+    let (tenant, reads, role) = match sees {
+        Some(tenant) => (tenant.to_string(), "on", READER),
+        None => (ALL.1.to_owned(), "off", "none"),
     };
-    row(conn, SEE, Cells::new().text(&tenant).text(reads)).await.map(drop)
+    row(conn, SEE, Cells::new().text(&tenant).text(reads)).await?;
+    if mighty {
+        row(conn, STEP_DOWN, Cells::new().text(role)).await?;
+    }
+    Ok(())
 }
 
 impl Lent {

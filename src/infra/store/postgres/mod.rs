@@ -58,8 +58,9 @@ const MIGRATE_WITHIN: Duration = Duration::from_secs(300);
 const ROOM: &str = "select current_setting('max_connections')::int, \
     current_setting('superuser_reserved_connections')::int \
     + coalesce(current_setting('reserved_connections', true), '0')::int, current_setting('server_encoding')";
-/// Whether row-level security does not hold this role.
-const UNHELD: &str = "select (rolsuper or rolbypassrls)::int from pg_roles where rolname = current_user";
+/// Whether row-level security holds this role: 0 yes, 1 once it has stepped down, 2 no.
+const HELD: &str = "select case when rolsuper and exists (select from pg_roles p where p.rolname = 'pg_read_all_data') \
+    then 1 when rolsuper or rolbypassrls then 2 else 0 end from pg_roles where rolname = current_user";
 const PROBE: &str =
     "insert into probes (id, at) values (1, $1) on conflict (id) do update set at = excluded.at";
 
@@ -89,6 +90,9 @@ impl PostgresStore {
         };
         let mut first = store.writers.connect().await?;
         check(&mut first, most).await?;
+        if held(&mut first).await? == Held::StepsDown {
+            store.readers.step_down();
+        }
         let ready = async {
             plain(&mut first, "set statement_timeout = 0").await?;
             migrations::forward(&mut first).await?;
@@ -166,7 +170,32 @@ fn options(url: &str, settings: &Settings) -> Result<PgConnectOptions> {
     ))
 }
 
-/// Whether the server has room for us, speaks our language, and keeps tenants apart for us.
+/// How row-level security holds the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Always,
+    /// It is a superuser, and reads for a tenant as another role.
+    StepsDown,
+    Never,
+}
+
+/// Whether the server keeps tenants apart for us.
+async fn held(conn: &mut PgConnection) -> Result<Held> {
+    let held = match row(conn, HELD, Cells::new()).await?.map_or(Ok(2), |row| row.int(0))? {
+        0 => Held::Always,
+        1 => Held::StepsDown,
+        _ => Held::Never,
+    };
+    if held == Held::Never {
+        tracing::warn!(
+            "the database's role bypasses row-level security: only the queries themselves keep tenants apart; \
+             use a role that does not"
+        );
+    }
+    Ok(held)
+}
+
+/// Whether the server has room for us, and speaks our language.
 async fn check(conn: &mut PgConnection, wanted: usize) -> Result<()> {
     let found = row(conn, ROOM, Cells::new()).await?;
     let found = found.ok_or_else(|| Error::bug("the server has no settings"))?;
@@ -181,13 +210,6 @@ async fn check(conn: &mut PgConnection, wanted: usize) -> Result<()> {
     }
     if found.text(2)? != "UTF8" {
         return Err(Error::invalid("url", "store_not_utf8", "the database's encoding must be UTF8"));
-    }
-    let free = row(conn, UNHELD, Cells::new()).await?.map_or(Ok(0), |row| row.int(0))?;
-    if free != 0 {
-        tracing::warn!(
-            "the database's role is a superuser or bypasses row-level security: only the queries themselves keep \
-             tenants apart; use a role of its own for Recado"
-        );
     }
     Ok(())
 }

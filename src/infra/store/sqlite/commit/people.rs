@@ -2,7 +2,7 @@
 
 use super::{Tx, keys, logins, tenants};
 use crate::domain::error::Result;
-use crate::domain::identity::User;
+use crate::domain::identity::{MailAddress, User};
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::time::Timestamp;
 use crate::domain::write::Outcome;
@@ -127,14 +127,11 @@ pub(super) fn of_tenant(tx: &Tx<'_>, tenant: TenantId, user: UserId) -> Result<O
 
 fn put(tx: &Tx<'_>, user: &User, sql: &'static str) -> Result<()> {
     execute(tx.conn, sql, |cells| {
-        let mail = |mail: &Option<crate::domain::identity::MailAddress>| {
-            mail.as_ref().map(|mail| mail.as_str().to_owned())
-        };
-        cells.id(user.id.0).id(user.tenant.0).opt_text(mail(&user.mail).as_deref());
+        cells.id(user.id.0).id(user.tenant.0).opt_text(user.mail.as_ref().map(MailAddress::as_str));
         cells.opt_text(user.name.as_ref().map(|name| name.as_str()));
         cells.text(user.role.as_str()).text(user.state.as_str());
         cells.opt_text(user.password.as_ref().map(|hash| hash.0.as_str())).text(user.locale.as_str());
-        cells.opt_text(mail(&user.pending_mail).as_deref()).int(i64::from(user.failures));
+        cells.opt_text(user.pending_mail.as_ref().map(MailAddress::as_str)).int(i64::from(user.failures));
         cells.opt_int(user.locked_until.map(|at| at.0)).opt_int(user.tokens_after.map(|at| at.0));
         cells.int(user.version).opt_int(user.verified_at.map(|at| at.0));
         cells.int(user.created_at.0).int(user.updated_at.0).opt_int(user.deleted_at.map(|at| at.0));
