@@ -81,8 +81,10 @@ pub trait Mail: Send + Sync + 'static {
     async fn send(&self, message: &Message) -> Answer;
 }
 
-/// The way that is configured: `folder` is where mails are dropped when no other place is named, `trust` a file with
-/// the authorities that a mail server's certificate may come from, `key` what addresses are hashed under in the log.
+/// The way that is configured.
+///
+/// `folder` is where mails are dropped when no other place is named, `trust` a file with the authorities that a mail
+/// server's certificate may come from, `key` what addresses are hashed under in the log.
 ///
 /// # Errors
 /// `Invalid`: `trust` holds no certificate. `Unavailable`: it cannot be read.
