@@ -5,7 +5,7 @@ use std::path::Path;
 use recado::commands::service::Service;
 use recado::config::Config;
 use recado::domain::error::Kind;
-use recado::infra::store::Store;
+use recado::infra::store::{People as _, Store};
 use recado::infra::store::backup::{Backups, SqliteBackups, restore_sqlite};
 use recado::infra::store::sqlite::SqliteStore;
 use serde_json::Value;
