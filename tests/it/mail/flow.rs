@@ -52,7 +52,10 @@ impl Folder {
 
     async fn saved(&self, saves: Vec<SaveUser>) {
         let store = SqliteStore::open(&self.path().join("recado.db")).await.unwrap();
-        for save in saves {
+        for mut save in saves {
+            if store.tenant(TenantId::DEFAULT).await.unwrap().is_none() {
+                save.tenant = Some("first".to_owned());
+            }
             let write = Write::People(Box::new(PeopleWrite::SaveUser(save)));
             let answers = store.commit([write].into()).await.unwrap();
             answers.into_iter().next().unwrap().unwrap();
