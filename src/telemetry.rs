@@ -121,7 +121,7 @@ enum MetricKind {
 }
 
 /// Every metric: kind, name, unit, help.
-const HELP: [(MetricKind, &str, Unit, &str); 24] = [
+const HELP: [(MetricKind, &str, Unit, &str); 25] = [
     (
         MetricKind::Counter,
         "http_requests_total",
@@ -164,6 +164,7 @@ const HELP: [(MetricKind, &str, Unit, &str); 24] = [
         "Dead letters shown on their stream, or not, by outcome",
     ),
     (MetricKind::Counter, "intake_orders_total", Unit::Count, "Commands of programs outside, by outcome"),
+    (MetricKind::Counter, "mails_total", Unit::Count, "Mails, by kind and outcome"),
     (MetricKind::Gauge, "hub_clients", Unit::Count, "Clients that follow events"),
     (MetricKind::Gauge, "hub_lag", Unit::Count, "Entries the hub has not shown yet"),
     (
@@ -234,6 +235,11 @@ pub fn dead_letter_copy(outcome: &'static str) {
 /// Commands that programs outside appended to the intake, by outcome: `accepted`, `refused`, `put_off`.
 pub fn intake_orders(outcome: &'static str, orders: usize) {
     metrics::counter!("intake_orders_total", "outcome" => outcome).increment(count(orders));
+}
+
+/// Mails by outcome: `sent`, `put_off` (to be tried again), `refused` (never), `dropped` (nothing to say any more).
+pub fn mail(kind: &'static str, outcome: &'static str) {
+    metrics::counter!("mails_total", "kind" => kind, "outcome" => outcome).increment(1);
 }
 
 /// Clients connected to the hub, and how far it is behind, in entries.

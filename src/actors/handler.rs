@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::event::Entry;
+use super::consumer::Settings;
+use crate::domain::event::{Entry, Event};
 use crate::domain::ids::Subject;
 
 /// Does something for each event.
@@ -16,6 +17,16 @@ pub trait Handler: Send + Sync + 'static {
     /// others are. May be called again for the same entries after a failure or a crash: an effect outside should carry the
     /// event's id.
     async fn handle(&self, delivery: &Delivery) -> Result<(), Failure>;
+
+    /// Whether this event is anything to it; what is not counts as handled and is never delivered.
+    fn wants(&self, _event: &Event) -> bool {
+        true
+    }
+
+    /// The limits and the patience it needs, instead of the usual ones.
+    fn settings(&self, usual: Settings) -> Settings {
+        usual
+    }
 }
 
 /// A run of waiting entries of one subject.

@@ -33,6 +33,7 @@ pub mod queries;
 pub mod relay;
 pub mod roster;
 pub mod scheduler;
+pub mod send_mails;
 pub mod session;
 pub mod standing;
 pub mod subscription;

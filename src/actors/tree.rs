@@ -308,7 +308,7 @@ fn group_consumer(fence: Fence, group: Group, parts: &Parts) -> Child {
             store: parts.store.clone(),
             stream: parts.stream.clone(),
             consumers: parts.consumers.clone(),
-            settings: parts.consumer.clone(),
+            settings: group.handler.settings(parts.consumer.clone()),
         };
         (Consumer, arguments)
     })

@@ -22,10 +22,12 @@ use crate::actors::ledger::Ledgers;
 use crate::actors::neighbours::Neighbours;
 use crate::actors::pulse::{Organs, Pulse};
 use crate::actors::relay::Relays;
+use crate::actors::send_mails::{self, SendMails};
 use crate::actors::session::Setup;
 use crate::actors::tree::{self, Group, Parts, Tree};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::domain::cluster::NodeView;
+use crate::domain::event::Log;
 use crate::domain::ids::TenantId;
 use crate::domain::retry::Schedule;
 use crate::domain::time::now;
@@ -33,6 +35,8 @@ use crate::domain::write::{AuthWrite, Write};
 use crate::http::{self, Api};
 use crate::infra::gateway::web::{AuthWriter, WebConfig, WebGateway, trust};
 use crate::infra::passwords::Argon2id;
+use crate::infra::mail;
+use crate::infra::one_time::OneTimeTokens;
 use crate::infra::peers::Peers;
 use crate::infra::store::Store;
 use crate::infra::tokens::jwt::Jwts;
@@ -211,9 +215,11 @@ fn api(config: &Config, parts: &Parts, health: Arc<Pulse>, peers: Arc<Peers>) ->
 fn parts(
     config: &Config,
     (store, vault): (Arc<dyn Store>, Arc<Vault>),
-    groups: Vec<Group>,
+    mut groups: Vec<Group>,
     address: SocketAddr,
 ) -> Result<Parts> {
+    let queries = Queries::new(QUERIES);
+    groups.push(mails(config, &vault, queries.clone(), address)?);
     let ledgers = Ledgers::several(config.ledgers, config.ledger_depth);
     let directory = Directory::new(config.shards);
     let known = WebConfig::default();
@@ -289,6 +295,24 @@ fn identity(
         vault: vault.clone(),
         shared: config.identity.shared.as_ref().map(|secret| SigningKey::shared(secret.0.as_bytes())),
     })
+}
+
+/// The group that writes to people.
+fn mails(config: &Config, vault: &Vault, queries: Queries, listens: SocketAddr) -> Result<Group> {
+    let settings = &config.mail;
+    let folder = config.data_dir.join("mail");
+    let key = vault.key_for("recado mail addresses in logs v1")?;
+    let mail =
+        mail::open(&settings.place, settings.from.clone(), (&folder, settings.trust.as_deref()), *key)?;
+    if config.mode == Mode::Production && !matches!(settings.place, mail::Place::Smtp(_)) {
+        tracing::warn!(
+            "no mail server is set (RECADO_MAIL_URL): what people should be told by mail reaches nobody"
+        );
+    }
+    let base = settings.public_url.clone().unwrap_or_else(|| format!("http://{listens}"));
+    let tokens = OneTimeTokens::of(vault)?;
+    let handler = Arc::new(SendMails { queries, mail, tokens, base });
+    Ok(Group { name: send_mails::GROUP.into(), log: Log::DomainEvents, handler })
 }
 
 /// Who this process is among others.

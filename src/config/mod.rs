@@ -4,6 +4,7 @@
 //! there; all problems are reported at once; combinations that cannot work are refused; no secret shows in `Debug`.
 
 mod identity;
+mod mail;
 mod read;
 mod variables;
 
@@ -19,6 +20,7 @@ use crate::domain::cron::Cron;
 use crate::domain::retry::{Retries, Schedule};
 use crate::http::HttpConfig;
 use crate::telemetry::LogFormat;
+pub use mail::MailConfig;
 use read::Reader;
 pub use identity::{IdentityConfig, SharedSecret};
 pub use variables::{VARIABLES, Variable, table};
@@ -76,6 +78,8 @@ pub struct Config {
     pub client_version: Option<(u32, u32, u32)>,
     /// Where to write the first API key besides showing it.
     pub api_key_file: Option<PathBuf>,
+    /// Mail.
+    pub mail: MailConfig,
     /// How long events and messages are kept; `None`: for ever.
     pub retention: Option<Duration>,
     /// How long readiness says no before an orderly stop begins.
@@ -252,6 +256,7 @@ impl Config {
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
             identity: IdentityConfig::read(reader, mode),
+            mail: MailConfig::gather(reader),
             client_version: reader.version("RECADO_CLIENT_VERSION"),
             backup: BackupConfig {
                 folder: reader.text("RECADO_BACKUP_DIR").into(),

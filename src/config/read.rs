@@ -38,7 +38,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What is set, without its default. An empty value counts as not set.
-    fn given(&mut self, name: &'static str) -> Option<String> {
+    pub(super) fn given(&mut self, name: &'static str) -> Option<String> {
         self.asked.insert(name);
         (self.variable)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
 
     /// A value that parses; the problem names the variable, and shows no value, which may be a secret put in the
     /// wrong place.
-    fn parsed<T, E: Display>(
+    pub(super) fn parsed<T, E: Display>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, E>,

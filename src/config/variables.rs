@@ -149,6 +149,27 @@ pub const VARIABLES: &[Variable] = &[
         "File to write the first API key to, readable by its owner alone, besides printing it",
     ),
     variable(
+        "RECADO_PUBLIC_URL",
+        "",
+        "Where people reach the service, as https://recado.example.org: links in mails begin with it; where it listens when empty",
+    ),
+    variable(
+        "RECADO_MAIL_URL",
+        "",
+        "Where mail goes: smtps://user:password@host:465, smtp://… (STARTTLS; in clear on this machine only), file:./folder, or log: for nowhere; when empty, files in the folder mail of the data folder",
+    ),
+    variable("RECADO_MAIL_URL_FILE", "", "File that holds the same, instead of RECADO_MAIL_URL"),
+    variable(
+        "RECADO_MAIL_FROM",
+        "Recado <recado@localhost>",
+        "Who mails are from; must be set with a mail server",
+    ),
+    variable(
+        "RECADO_MAIL_CA_FILE",
+        "",
+        "Certificates in PEM of the authorities that the mail server's may come from; the system's when empty",
+    ),
+    variable(
         "RECADO_CLIENT_VERSION",
         "",
         "WhatsApp client version to show, as 2.3000.1023; the one this build knows when empty",

@@ -20,4 +20,5 @@ mod flow_sessions;
 mod identity;
 #[path = "../suite/invariants.rs"]
 mod invariants;
+mod mail;
 mod socket;

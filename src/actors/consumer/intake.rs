@@ -80,6 +80,9 @@ impl State {
         progress.skip(fetched.skip);
         for entry in fetched.entries {
             match progress.admit(entry.position) {
+                Admission::New if !self.args.handler.wants(&entry.event) => {
+                    progress.settle(entry.position, entry.event.event_id);
+                }
                 Admission::New => self.lanes.push(item(&self.failed_before, entry)),
                 Admission::Open => {}
                 Admission::Handled => self.acks.push(entry.position),

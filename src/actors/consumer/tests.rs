@@ -425,3 +425,36 @@ fn claims_wait_for_the_end_of_a_delivery() {
     assert_eq!(Settings::default().claimed_after(Duration::from_secs(300)).deadline, sound.deadline);
     assert!(Settings::default().claimed_after(Duration::from_millis(100)).check().is_err());
 }
+
+/// Wants every other event.
+struct Even(Arc<Effects>);
+
+#[async_trait::async_trait]
+impl Handler for Even {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), Failure> {
+        self.0.note(delivery);
+        Ok(())
+    }
+
+    fn wants(&self, event: &crate::domain::event::Event) -> bool {
+        event.seq % 2 == 0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_does_not_want_counts_as_handled_and_is_not_delivered() {
+    let world = World::new().await;
+    let sessions = sessions(5);
+    let effects = Arc::new(Effects::default());
+    let _relay = world.relay().await;
+    let consumer = world.consumer(Arc::new(Even(Arc::clone(&effects))), Settings::default()).await;
+    world.commit(&sessions, 101);
+    world.relays.wake(crate::actors::testing::SHARD);
+    eventually("the cursor passes all", || world.store.cursor() == Position(505)).await;
+    for session in &sessions {
+        assert_eq!(effects.of(*session), (1..=101).filter(|seq| seq % 2 == 0).collect::<Vec<_>>());
+    }
+    stopped(consumer).await;
+    // What was not wanted is acknowledged as well: nothing holds the stream back.
+    assert_eq!(world.stream.inner().trim(DOMAIN, Position(505)).await.unwrap(), 505);
+}
