@@ -225,7 +225,6 @@ fn parts(
     let known = WebConfig::default();
     let client_version = config.client_version.unwrap_or(known.client_version);
     let web = WebConfig { logins: config.login_gate, client_version, ..known };
-    let queries = Queries::new(QUERIES);
     let identity = identity(config, (&ledgers, &queries), &vault)?;
     let gateway = WebGateway::new(web, store.clone(), Arc::new(DeviceKeys(ledgers.clone())), vault)?;
     let sessions = Setup {
