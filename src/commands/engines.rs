@@ -101,10 +101,7 @@ pub(super) async fn open_store_patiently(
     };
     tokio::select! {
         opened = opened => opened,
-        ended = http::wait_visibly(listener, reason.clone()) => {
-            ended?;
-            bail!("the socket was closed")
-        }
+        () = http::wait_visibly(listener, reason.clone()) => bail!("the listener ended"),
     }
 }
 

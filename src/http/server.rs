@@ -61,6 +61,13 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: impl Future<O
     Ok(())
 }
 
+/// Serves something small under the same bounds, until it is dropped.
+pub(super) async fn serve_only(listener: TcpListener, app: Router, limit: usize) {
+    let (_stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    accept(&listener, &Doors { app, stopping }, &mut connections, (limit, std::future::pending())).await;
+}
+
 struct Doors {
     app: Router,
     stopping: watch::Receiver<bool>,
