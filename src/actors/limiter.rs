@@ -20,7 +20,7 @@ use crate::infra::limits::memory::MemoryLimits;
 use crate::telemetry;
 
 /// How long a request waits for its verdict: longer than Redis may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// After a failure, Redis is tried with one request per this time; the others do not wait for it.
 const AGAIN: Duration = Duration::from_secs(1);

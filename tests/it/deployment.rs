@@ -63,6 +63,7 @@ fn metrics(text: &str) -> BTreeSet<&str> {
         "deliveries_",
         "dead_letters_",
         "hub_",
+        "limits_",
         "supervisor_",
         "backup",
     ];

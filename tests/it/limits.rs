@@ -237,7 +237,7 @@ async fn a_session_is_given_so_many_messages_by_whichever_route() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_requests_made_at_once_the_limit_passes_and_a_new_window_brings_it_again() {
-    let rig = rig(Rates { token: rate("10/3s"), ip: rate("1000/min"), ..Rates::default() }).await;
+    let rig = rig(Rates { token: rate("10/5s"), ip: rate("1000/min"), ..Rates::default() }).await;
     let at_once = async || {
         let all = futures_util::future::join_all((0..60).map(|_| rig.get("/sessions", &rig.key, ANA))).await;
         let wait = all.iter().filter_map(|answer| answer.header("retry-after")).max();

@@ -30,7 +30,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { prefix: String::new(), deadline: Duration::from_millis(250) }
+        Self { prefix: String::new(), deadline: Duration::from_millis(500) }
     }
 }
 
