@@ -67,7 +67,7 @@ async fn rig(limits: Rates) -> Rig {
 }
 
 impl Rig {
-    async fn ask(&self, method: &str, path: &str, key: &str, from: &str, body: Option<Value>) -> Answer {
+    async fn ask(&self, method: &str, path: &str, (key, from): (&str, &str), body: Option<Value>) -> Answer {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.http.request(method, format!("{}{path}", self.service.url()));
         if !key.is_empty() {
@@ -83,11 +83,11 @@ impl Rig {
     }
 
     async fn get(&self, path: &str, key: &str, from: &str) -> Answer {
-        self.ask("GET", path, key, from, None).await
+        self.ask("GET", path, (key, from), None).await
     }
 
     async fn session(&self) -> String {
-        let made = self.ask("POST", "/sessions", &self.key, ANA, Some(json!({"start": false}))).await;
+        let made = self.ask("POST", "/sessions", (&self.key, ANA), Some(json!({"start": false}))).await;
         assert_eq!(made.status, 201, "{}", made.body);
         made.body["sessionId"].as_str().unwrap().to_owned()
     }
@@ -217,18 +217,18 @@ async fn a_session_is_given_so_many_messages_by_whichever_route() {
     let path = format!("/sessions/{session}/messages");
     let chat = "/chats/15550100199@s.whatsapp.net/messages";
     let sent = [
-        rig.ask("POST", &path, &rig.key, ANA, Some(by_session.clone())).await,
-        rig.ask("POST", chat, &rig.key, ANA, Some(by_chat(&session))).await,
-        rig.ask("POST", &path, &rig.key, ANA, Some(by_session.clone())).await,
+        rig.ask("POST", &path, (&rig.key, ANA), Some(by_session.clone())).await,
+        rig.ask("POST", chat, (&rig.key, ANA), Some(by_chat(&session))).await,
+        rig.ask("POST", &path, (&rig.key, ANA), Some(by_session.clone())).await,
     ];
     assert_eq!(sent.each_ref().map(|answer| answer.status), [202; 3]);
     assert_eq!(sent.each_ref().map(|answer| answer.told().unwrap()), [(3, 2), (3, 1), (3, 0)]);
-    rig.ask("POST", &path, &rig.key, ANA, Some(by_session.clone())).await.is_refused_by("session", 60);
-    rig.ask("POST", chat, &rig.key, ANA, Some(by_chat(&session))).await.is_refused_by("session", 60);
-    assert_eq!(rig.ask("POST", chat, &rig.key, ANA, Some(by_chat(&other))).await.status, 202);
+    rig.ask("POST", &path, (&rig.key, ANA), Some(by_session.clone())).await.is_refused_by("session", 60);
+    rig.ask("POST", chat, (&rig.key, ANA), Some(by_chat(&session))).await.is_refused_by("session", 60);
+    assert_eq!(rig.ask("POST", chat, (&rig.key, ANA), Some(by_chat(&other))).await.status, 202);
     // A stranger who knows the session's id uses up nothing of it, and reading is not sending.
     let stranger = rig.service.new_key_of(TenantId(Uuid::now_v7())).await.unwrap();
-    assert_eq!(rig.ask("POST", &path, &stranger, ANA, Some(by_session)).await.status, 404);
+    assert_eq!(rig.ask("POST", &path, (&stranger, ANA), Some(by_session)).await.status, 404);
     let read = rig.get(chat, &rig.key, ANA).await;
     assert_eq!(read.told().map(|(limit, _)| limit), Some(1000));
     assert_eq!(read.body["items"].as_array().map(Vec::len), Some(4), "what was refused is not there");
