@@ -15,6 +15,7 @@ use crate::domain::error::{Error, Result};
 
 use crate::domain::event::Log;
 use crate::domain::ids::{Position, Shard};
+use crate::domain::limit::Scope;
 use crate::domain::time::Timestamp;
 
 /// How log lines are written.
@@ -121,7 +122,7 @@ enum MetricKind {
 }
 
 /// Every metric: kind, name, unit, help.
-const HELP: [(MetricKind, &str, Unit, &str); 21] = [
+const HELP: [(MetricKind, &str, Unit, &str); 25] = [
     (
         MetricKind::Counter,
         "http_requests_total",
@@ -168,6 +169,25 @@ const HELP: [(MetricKind, &str, Unit, &str); 21] = [
         "hub_slow_clients_total",
         Unit::Count,
         "Clients closed because they read too slowly",
+    ),
+    (MetricKind::Counter, "limits_refused_total", Unit::Count, "Requests refused by a limit, by scope"),
+    (
+        MetricKind::Counter,
+        "limits_fallbacks_total",
+        Unit::Count,
+        "Checks that this node made by itself because Redis did not answer",
+    ),
+    (
+        MetricKind::Counter,
+        "limits_unchecked_total",
+        Unit::Count,
+        "Requests let through because the limiter did not answer",
+    ),
+    (
+        MetricKind::Counter,
+        "limits_forgotten_total",
+        Unit::Count,
+        "Counters that went before their window's end, for want of room",
     ),
     (MetricKind::Counter, "supervisor_restarts_total", Unit::Count, "Restarts of actors, by kind"),
     (MetricKind::Gauge, "supervisor_parked", Unit::Count, "Actors whose restart budget is spent, by kind"),
@@ -242,6 +262,26 @@ pub fn hub(shard: Shard, clients: usize, position: Position, tail: Position) {
 /// A client was closed because it read too slowly.
 pub fn hub_slow_client() {
     metrics::counter!("hub_slow_clients_total").increment(1);
+}
+
+/// A request was refused by a limit.
+pub fn limits_refused(scope: Scope) {
+    metrics::counter!("limits_refused_total", "scope" => scope.as_str()).increment(1);
+}
+
+/// A check was made by this node alone, because Redis did not answer.
+pub fn limits_fallback() {
+    metrics::counter!("limits_fallbacks_total").increment(1);
+}
+
+/// A request was let through because the limiter did not answer.
+pub fn limits_unchecked() {
+    metrics::counter!("limits_unchecked_total").increment(1);
+}
+
+/// Counters went before their window's end, for want of room.
+pub fn limits_forgotten(counters: u64) {
+    metrics::counter!("limits_forgotten_total").increment(counters);
 }
 
 /// A backup was taken.

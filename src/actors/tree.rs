@@ -4,6 +4,7 @@
 //! Node                              escalate: a failed tree ends the process
 //! ├── ledger n                      the writers: group commit; a shard's writes go to one of them
 //! ├── archive                       reads
+//! ├── limiter                       whether a request may go on: counted here, or in Redis for all nodes
 //! ├── hub k                         WebSocket clients of a shard's events
 //! ├── shards                        subtrees of the shards owned here
 //! │   └── shard k                   a lost lease or an exhausted child ends the whole subtree
@@ -39,6 +40,7 @@ use super::hubs::Hubs;
 use super::intake;
 use super::leases::{self, Above, Leases, Pace};
 use super::ledger::{self, Ledger, Ledgers};
+use super::limiter;
 use super::relay::{self, Relay, Relays};
 use super::roster::{self, Roster};
 use super::scheduler::{self, Scheduler};
@@ -79,6 +81,8 @@ pub struct Parts {
     pub ledgers: Ledgers,
     /// The way to read.
     pub queries: Queries,
+    /// What requests are held against.
+    pub limiter: limiter::Arguments,
     /// The relays' wake-ups.
     pub relays: Relays,
     /// The consumers' wake-ups.
@@ -121,6 +125,7 @@ pub async fn start(parts: Parts, last: Vec<Child>) -> Result<Tree> {
     let shards = Above::default();
     let mut children: Vec<_> = (0..parts.ledgers.count()).map(|place| ledger(&parts, place)).collect();
     children.push(archive(&parts));
+    children.push(limiter::child(parts.limiter.clone()));
     children.extend(parts.hubs.iter().map(|hub| hub_actor(&parts, hub)));
     children.push(shard_supervisor(shards.clone()));
     children.push(leases(&parts, shards));

@@ -18,6 +18,7 @@ use crate::actors::hubs::Hubs;
 use crate::actors::intake::{self, Terms};
 use crate::actors::leases::Pace;
 use crate::actors::ledger::Ledgers;
+use crate::actors::limiter::{self, Admission};
 use crate::actors::neighbours::Neighbours;
 use crate::actors::pulse::{Organs, Pulse};
 use crate::actors::relay::Relays;
@@ -196,6 +197,7 @@ fn api(config: &Config, parts: &Parts, health: Arc<Pulse>, peers: Arc<Peers>) ->
         directory: parts.directory.clone(),
         neighbours: Neighbours::new(parts.directory.clone(), peers),
         health,
+        admission: parts.limiter.admission.clone(),
     };
     Api::new(actors, config.http())
 }
@@ -207,6 +209,7 @@ fn parts(
     address: SocketAddr,
 ) -> Result<Parts> {
     let ledgers = Ledgers::several(config.ledgers, config.ledger_depth);
+    let limiter = limiter(config, &vault)?;
     let directory = Directory::new(config.shards);
     let known = WebConfig::default();
     let client_version = config.client_version.unwrap_or(known.client_version);
@@ -238,6 +241,7 @@ fn parts(
         stream,
         hints,
         intake,
+        limiter,
         queries: Queries::new(QUERIES),
         relays: Relays::new(config.shards),
         consumers: Consumers::default(),
@@ -259,6 +263,13 @@ fn parts(
         backup,
         ledgers,
     })
+}
+
+/// What requests are held against. A connection has one request at a time, so all find a place.
+fn limiter(config: &Config, vault: &Vault) -> Result<limiter::Arguments> {
+    let shared = engines::open_limits(config, vault)?.map(limiter::Shared::new);
+    let admission = Admission::new(config.limits, config.connections);
+    Ok(limiter::Arguments { admission, own: Arc::default(), shared })
 }
 
 /// Who this process is among others.

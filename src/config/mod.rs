@@ -15,8 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::domain::cluster::Roles;
 use crate::domain::cron::Cron;
+use crate::domain::limit::Rates;
 use crate::domain::retry::{Retries, Schedule};
-use crate::http::HttpConfig;
+use crate::http::{HttpConfig, Proxies};
 use crate::telemetry::LogFormat;
 use read::Reader;
 pub use variables::{VARIABLES, Variable, table};
@@ -64,6 +65,10 @@ pub struct Config {
     pub connections: usize,
     /// Web origins that may call from a browser.
     pub cors_origins: Vec<String>,
+    /// How often somebody may ask.
+    pub limits: Rates,
+    /// Who may say for whom it asks.
+    pub trusted_proxies: Proxies,
     /// What to log.
     pub log_level: String,
     /// How to log.
@@ -229,6 +234,8 @@ impl Config {
             hub_buffer: reader.number("RECADO_HUB_BUFFER", 16..=65_536),
             connections: reader.number("RECADO_MAX_CONNECTIONS", 16..=1_000_000),
             cors_origins: reader.origins("RECADO_CORS_ORIGINS"),
+            limits: reader.rates(),
+            trusted_proxies: reader.proxies("RECADO_TRUSTED_PROXIES"),
             log_level: reader.log_level("LOG_LEVEL"),
             log_format: reader.log_format("LOG_FORMAT"),
             events: EventsConfig {
@@ -310,6 +317,7 @@ impl Config {
             connections: self.connections,
             drain: self.stop / 3,
             cors_origins: self.cors_origins.clone(),
+            proxies: self.trusted_proxies.clone(),
         }
     }
 }

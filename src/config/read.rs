@@ -15,6 +15,8 @@ use super::{EncryptionKey, Problems, SecretUrl, VARIABLES};
 use crate::domain::cluster::Roles;
 use crate::domain::cron::Cron;
 use crate::domain::error::Error;
+use crate::domain::limit::{Rate, Rates};
+use crate::http::Proxies;
 use crate::telemetry::{LogFormat, log_filter};
 
 /// Reads, and remembers what is wrong.
@@ -232,6 +234,31 @@ impl<'a> Reader<'a> {
             }
         }
         origins.into_iter().map(str::to_owned).collect()
+    }
+
+    /// How often somebody may ask.
+    pub(super) fn rates(&mut self) -> Rates {
+        Rates {
+            ip: self.rate("RECADO_LIMIT_IP"),
+            auth_failures: self.rate("RECADO_LIMIT_AUTH_FAILURES"),
+            token: self.rate("RECADO_LIMIT_TOKEN"),
+            tenant: self.rate("RECADO_LIMIT_TENANT"),
+            session: self.rate("RECADO_LIMIT_SESSION_SENDS"),
+        }
+    }
+
+    /// A limit, or none: empty where that is the default, or `off`.
+    fn rate(&mut self, name: &'static str) -> Option<Rate> {
+        self.parsed(name, |text| match text {
+            "" | "off" => Ok(None),
+            rate => rate.parse().map(Some).map_err(|error: Error| format!("{}, or off", error.message)),
+        })
+        .flatten()
+    }
+
+    /// Networks whose word is taken.
+    pub(super) fn proxies(&mut self, name: &'static str) -> Proxies {
+        self.parsed(name, |text| text.parse().map_err(|error: Error| error.message)).unwrap_or_default()
     }
 
     pub(super) fn log_level(&mut self, name: &'static str) -> String {

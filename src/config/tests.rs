@@ -28,10 +28,32 @@ fn all_problems_are_told_at_once_and_show_no_value() {
         ("RECADO_CORS_ORIGINS", "https://a.example/path"),
         ("RECADO_SHARDS", "2"),
         ("RECADO_BACKUP_CRON", "s3cret"),
+        ("RECADO_LIMIT_IP", "s3cret"),
+        ("RECADO_TRUSTED_PROXIES", "s3cret"),
     ])
     .unwrap_err();
-    assert_eq!(problems.len(), 10, "{problems:#?}");
+    assert_eq!(problems.len(), 12, "{problems:#?}");
     assert!(!problems.iter().any(|problem| problem.contains("s3cret")), "{problems:#?}");
+}
+
+#[test]
+fn limits_are_off_but_for_failed_authentications_and_each_can_be_set_or_switched_off() {
+    let limits = read(&[]).unwrap().limits;
+    let shown = |rate: Option<crate::domain::limit::Rate>| rate.map(|rate| rate.to_string());
+    assert_eq!(shown(limits.auth_failures).as_deref(), Some("60/min"));
+    assert_eq!(Rates { auth_failures: None, ..limits }, Rates::default());
+    let limits = read(&[
+        ("RECADO_LIMIT_IP", "600/min"),
+        ("RECADO_LIMIT_AUTH_FAILURES", "off"),
+        ("RECADO_LIMIT_TOKEN", "10/s"),
+        ("RECADO_LIMIT_TENANT", "1000/h"),
+        ("RECADO_LIMIT_SESSION_SENDS", "5/10s"),
+    ])
+    .unwrap()
+    .limits;
+    let all = [limits.ip, limits.auth_failures, limits.token, limits.tenant, limits.session].map(shown);
+    let wanted = [Some("600/min"), None, Some("10/s"), Some("1000/h"), Some("5/10s")];
+    assert_eq!(all, wanted.map(|rate| rate.map(str::to_owned)));
 }
 
 #[test]

@@ -103,6 +103,24 @@ pub const VARIABLES: &[Variable] = &[
         "Web origins that may call from a browser, separated by commas, or *",
     ),
     variable(
+        "RECADO_LIMIT_IP",
+        "",
+        "Requests of one address (IPv6: of one /64), as 600/min, 10/s or 5/10s; empty or off for no limit, as below",
+    ),
+    variable(
+        "RECADO_LIMIT_AUTH_FAILURES",
+        "60/min",
+        "Failed authentications of one address; beyond it none of its keys is looked up, whatever it is",
+    ),
+    variable("RECADO_LIMIT_TOKEN", "", "Requests of one API key or user"),
+    variable("RECADO_LIMIT_TENANT", "", "Requests of one tenant, all its keys and users together"),
+    variable("RECADO_LIMIT_SESSION_SENDS", "", "Messages that one session is given to send"),
+    variable(
+        "RECADO_TRUSTED_PROXIES",
+        "",
+        "Proxies that say in X-Forwarded-For or Forwarded for whom they ask: addresses or networks, as 10.0.0.0/8,::1",
+    ),
+    variable(
         "LOG_LEVEL",
         "info",
         "error, warn, info, debug, trace, or a filter such as info,recado::actors=debug",

@@ -12,6 +12,7 @@ pub mod data;
 pub mod error;
 pub mod event;
 pub mod ids;
+pub mod limit;
 pub mod message;
 pub mod retry;
 pub mod session;

@@ -1,7 +1,8 @@
 //! Who asks: a bearer API key, behind one extractor, [`Caller`].
 //!
 //! Promises: only the SHA-256 of a key is stored, so the tables give none away; a key is shown once, when it is made;
-//! an unknown key is refused before anything else of the request is looked at; a key seen lately costs no query.
+//! an unknown key is refused before anything else of the request is looked at; a key seen lately costs no query; who
+//! tries keys out is soon refused without one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use super::Api;
 use super::error::{Problem, Result};
+use super::limits::Who;
 use crate::actors::ledger::Ledgers;
 use crate::domain::error::{Error, Kind};
 use crate::domain::ids::{KeyId, TenantId};
@@ -48,21 +50,40 @@ impl FromRequestParts<Arc<Api>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self> {
-        let token = bearer(&parts.headers)?;
-        Self::with(token, api).await
+        let key = recognised(bearer(&parts.headers), &parts.headers, api).await?;
+        let who = Who { tenant: key.tenant, token: key.id.0, sends: api.limits.sender(parts) };
+        api.limits.admit(&parts.headers, who).await?;
+        Ok(Self { tenant: key.tenant })
     }
 }
 
 impl Caller {
-    /// The caller with this key.
-    pub(super) async fn with(token: &str, api: &Api) -> Result<Self> {
-        let hash = hash(token)?;
-        if let Some(tenant) = api.keys.known(&hash) {
-            return Ok(Self { tenant });
-        }
-        let key = api.queries.key(hash).await?.ok_or_else(refused)?;
-        api.keys.remember(hash, &key);
+    /// The caller with this key, or without one, of a request that sends no message.
+    pub(super) async fn with(token: Result<&str, Error>, headers: &HeaderMap, api: &Api) -> Result<Self> {
+        let key = recognised(token, headers, api).await?;
+        api.limits.admit(headers, Who { tenant: key.tenant, token: key.id.0, sends: None }).await?;
         Ok(Self { tenant: key.tenant })
+    }
+}
+
+/// The key that a token is. Who has failed too often is not told whether this one is good; a key seen lately is.
+async fn recognised(token: Result<&str, Error>, headers: &HeaderMap, api: &Api) -> Result<KeyView> {
+    let hash = match token.map(hash) {
+        Ok(Ok(hash)) => hash,
+        Ok(Err(unshaped)) => return Err(api.limits.failed(headers, unshaped).await),
+        // Nothing was tried.
+        Err(missing) => return Err(api.limits.before(headers).await.err().unwrap_or_else(|| missing.into())),
+    };
+    if let Some(key) = api.keys.known(&hash) {
+        return Ok(key);
+    }
+    api.limits.before(headers).await?;
+    match api.queries.key(hash).await? {
+        Some(key) => {
+            api.keys.remember(hash, &key);
+            Ok(key)
+        }
+        None => Err(api.limits.failed(headers, refused()).await),
     }
 }
 
@@ -93,12 +114,12 @@ fn hash(token: &str) -> Result<[u8; 32], Error> {
 
 /// Keys seen lately.
 #[derive(Default)]
-pub(super) struct KeyCache(RwLock<HashMap<[u8; 32], (TenantId, Instant)>>);
+pub(super) struct KeyCache(RwLock<HashMap<[u8; 32], (KeyView, Instant)>>);
 
 impl KeyCache {
-    fn known(&self, hash: &[u8; 32]) -> Option<TenantId> {
+    fn known(&self, hash: &[u8; 32]) -> Option<KeyView> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(hash).filter(|(_, until)| *until > Instant::now()).map(|(tenant, _)| *tenant)
+        known.get(hash).filter(|(_, until)| *until > Instant::now()).map(|(key, _)| key.clone())
     }
 
     fn remember(&self, hash: [u8; 32], key: &KeyView) {
@@ -108,7 +129,7 @@ impl KeyCache {
             known.retain(|_, (_, until)| *until > moment);
         }
         if known.len() < CACHE_LIMIT {
-            known.insert(hash, (key.tenant, moment + REMEMBERED));
+            known.insert(hash, (key.clone(), moment + REMEMBERED));
         }
     }
 }
@@ -163,7 +184,7 @@ mod tests {
         let cache = KeyCache::default();
         let key = KeyView { tenant: TenantId::DEFAULT, id: KeyId::new() };
         cache.remember([1; 32], &key);
-        assert_eq!(cache.known(&[1; 32]), Some(TenantId::DEFAULT));
+        assert_eq!(cache.known(&[1; 32]).as_ref(), Some(&key));
         assert_eq!(cache.known(&[2; 32]), None);
         tokio::time::advance(REMEMBERED).await;
         assert_eq!(cache.known(&[1; 32]), None);

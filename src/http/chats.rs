@@ -114,5 +114,6 @@ pub(super) async fn send(
     Submitted { body, key }: Submitted<Reply>,
 ) -> Result<Answer> {
     let session = body.session_id.parse()?;
+    api.limits.sends(caller.tenant, session).await?;
     super::messages::accept(&api, caller, session, (chat, body.content), key).await
 }

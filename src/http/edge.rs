@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::error::Problem;
+use super::limits;
 use crate::domain::error::{Error, Kind};
 use crate::telemetry;
 
@@ -31,6 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Around every route.
 pub(super) async fn edge(request: Request, next: Next) -> Response {
     let started = Instant::now();
+    limits::begin();
     let id = request_id(request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -52,6 +54,7 @@ pub(super) async fn edge(request: Request, next: Next) -> Response {
         telemetry::http_request(method.as_str(), route, response.status().as_u16(), took);
     });
     response.headers_mut().insert(REQUEST_ID, id);
+    limits::tell(response.headers_mut());
     response
 }
 

@@ -20,6 +20,8 @@ pub(super) type Result<T, E = Problem> = std::result::Result<T, E>;
 pub(super) struct Problem {
     status: StatusCode,
     error: Error,
+    /// The limit that refused, and how long it will.
+    limit: Option<(&'static str, u64)>,
 }
 
 impl From<Error> for Problem {
@@ -38,21 +40,26 @@ impl From<Error> for Problem {
             Kind::Fenced | Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Bug => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self { status, error }
+        Self { status, error, limit: None }
     }
 }
 
 impl Problem {
+    /// A limit refuses: which, and for how many seconds.
+    pub(super) fn limited(error: Error, scope: &'static str, seconds: u64) -> Self {
+        Self { limit: Some((scope, seconds)), ..error.into() }
+    }
+
     /// A failure of the protocol itself, whose status says more than its kind.
     #[track_caller]
     pub(super) fn of(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, error: Error::new(Kind::Invalid, code, detail) }
+        Self { status, error: Error::new(Kind::Invalid, code, detail), limit: None }
     }
 
     /// The same, naming the part of the request that is wrong.
     #[track_caller]
     pub(super) fn at(status: StatusCode, field: &str, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, error: Error::invalid(field, code, detail) }
+        Self { status, error: Error::invalid(field, code, detail), limit: None }
     }
 
     /// What a response without a stated problem means, by its status: the router's own refusals.
@@ -87,10 +94,13 @@ impl Problem {
     }
 
     /// How long to wait before another try, in seconds, where another try makes sense.
-    fn retry_after(&self) -> Option<&'static str> {
+    fn retry_after(&self) -> Option<u64> {
+        if let Some((_, seconds)) = self.limit {
+            return Some(seconds);
+        }
         match self.error.kind {
-            Kind::Busy => Some("1"),
-            Kind::Fenced | Kind::Unavailable => Some("2"),
+            Kind::Busy => Some(1),
+            Kind::Fenced | Kind::Unavailable => Some(2),
             Kind::Invalid
             | Kind::NotFound
             | Kind::Conflict
@@ -120,6 +130,7 @@ impl Problem {
             detail,
             code: self.error.code,
             field: self.error.field.as_deref(),
+            scope: self.limit.map(|(scope, _)| scope),
             request_id,
         };
         let mut response = Response::new(Body::from(serde_json::to_vec(&body).unwrap_or_default()));
@@ -128,7 +139,7 @@ impl Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -171,6 +182,10 @@ pub(super) struct Details<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "content.text")]
     field: Option<&'a str>,
+    /// The limit that is reached: `ip`, `auth_failures`, `token`, `tenant` or `session`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "token")]
+    scope: Option<&'a str>,
     /// Finds this request in the log.
     #[schema(example = "0192f0c1-7b7a-7000-8000-000000000001")]
     request_id: &'a str,
@@ -213,6 +228,14 @@ mod tests {
         let shown = body(&Error::bug("select * from secrets").into()).await;
         assert_eq!(shown["code"], "internal");
         assert!(!shown.to_string().contains("secrets"));
+    }
+
+    #[tokio::test]
+    async fn a_reached_limit_is_named_and_says_for_how_long() {
+        let problem = Problem::limited(Error::busy("rate_limited", "too many"), "token", 42);
+        assert_eq!(problem.written("r-1").headers()[RETRY_AFTER], "42");
+        let shown = body(&problem).await;
+        assert_eq!((&shown["status"], &shown["code"], &shown["scope"]), (&429.into(), &"rate_limited".into(), &"token".into()));
     }
 
     #[tokio::test]

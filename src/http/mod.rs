@@ -8,6 +8,7 @@ pub mod actor;
 mod admin;
 mod auth;
 mod chats;
+mod client;
 mod dead_letters;
 mod edge;
 mod error;
@@ -15,6 +16,7 @@ mod events;
 mod idempotency;
 mod input;
 mod lifecycle;
+mod limits;
 mod messages;
 mod nodes;
 mod openapi;
@@ -39,6 +41,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use auth::{new_key, store_key};
+pub use client::Proxies;
 pub use openapi::openapi;
 pub use server::serve;
 pub use waiting::wait_visibly;
@@ -48,6 +51,7 @@ use crate::actors::directory::Directory;
 use crate::actors::health::Health;
 use crate::actors::hubs::Hubs;
 use crate::actors::ledger::Ledgers;
+use crate::actors::limiter::Admission;
 use crate::actors::neighbours::{Neighbours, PAIRING_CODE};
 
 /// The longest body of a request in bytes: the longest text, escaped.
@@ -69,6 +73,7 @@ pub struct Api {
     pub health: Arc<dyn Health>,
     /// Limits.
     pub config: HttpConfig,
+    limits: limits::Limits,
     keys: auth::KeyCache,
     sockets: socket::Sockets,
 }
@@ -87,15 +92,18 @@ pub struct Actors {
     pub neighbours: Neighbours,
     /// How the service is.
     pub health: Arc<dyn Health>,
+    /// The way to the limiter.
+    pub admission: Admission,
 }
 
 impl Api {
     /// The API over these actors.
     #[must_use]
     pub fn new(actors: Actors, config: HttpConfig) -> Arc<Self> {
-        let Actors { ledgers, queries, hubs, directory, neighbours, health } = actors;
+        let Actors { ledgers, queries, hubs, directory, neighbours, health, admission } = actors;
+        let limits = limits::Limits::new(admission, config.proxies.clone());
         let (keys, sockets) = Default::default();
-        Arc::new(Self { ledgers, queries, hubs, directory, neighbours, health, config, keys, sockets })
+        Arc::new(Self { ledgers, queries, hubs, directory, neighbours, health, config, limits, keys, sockets })
     }
 }
 
@@ -116,6 +124,8 @@ pub struct HttpConfig {
     pub drain: Duration,
     /// Web origins that may call from a browser: none, some, or `*`.
     pub cors_origins: Vec<String>,
+    /// Who may say for whom it asks.
+    pub proxies: Proxies,
 }
 
 /// The route table.
@@ -163,7 +173,7 @@ fn app(api: Arc<Api>) -> Router {
     let app = app
         // Between nodes, and no part of the contract.
         .route(PAIRING_CODE, post(nodes::pairing_code))
-        .fallback(edge::unknown_route)
+        .fallback(limits::unknown_route)
         .with_state(api)
         .layer((axum::middleware::from_fn(edge::edge), DefaultBodyLimit::max(BODY_LIMIT)));
     match cors {
@@ -198,6 +208,9 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
                 named("idempotent-replayed"),
                 header::RETRY_AFTER,
                 header::LOCATION,
+                limits::HEADERS[0].clone(),
+                limits::HEADERS[1].clone(),
+                limits::HEADERS[2].clone(),
             ])
             .max_age(Duration::from_secs(3600)),
     )

@@ -49,7 +49,7 @@ const PROBLEMS: [(&str, &str, &str, &str); 9] = [
     ("409", "Conflict", "The request contradicts what is already so", "idempotency_key_reused"),
     ("413", "TooLarge", "The body is too long", "body_too_large"),
     ("415", "UnsupportedMediaType", "The body is not JSON", "unsupported_media_type"),
-    ("429", "Busy", "A limit is reached; `Retry-After` says when to try again", "queue_full"),
+    ("429", "Busy", "A limit is reached; `Retry-After` says when to try again", "rate_limited"),
     ("500", "Bug", "A mistake of ours", "internal"),
     ("503", "Unavailable", "Not now; `Retry-After` says when to try again", "ledger_busy"),
 ];
@@ -72,10 +72,34 @@ pub fn openapi() -> OpenApi {
         .description(Some("An API key: `rec_…`, shown once when it is made"))
         .build();
     components.security_schemes.insert("key".to_owned(), RefOr::T(SecurityScheme::Http(key)));
+    for (name, meaning) in LIMITS {
+        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+        let header = HeaderBuilder::new().schema(Some(Schema::from(seconds))).description(Some(meaning));
+        components.headers.insert(name.to_owned(), RefOr::T(header.build()));
+    }
     for (status, name, when, code) in PROBLEMS {
-        components.responses.insert(name.to_owned(), RefOr::T(problem(status, when, code)));
+        let mut problem = problem(status, when, code);
+        if status == "429" {
+            limited(&mut problem, &LIMITS);
+        }
+        components.responses.insert(name.to_owned(), RefOr::T(problem));
     }
     document
+}
+
+/// What an answer says of the limits that applied to the request.
+const LIMITS: [(&str, &str); 4] = [
+    ("RateLimit-Limit", "Requests in a window of the tightest limit that applied; absent when none did"),
+    ("RateLimit-Remaining", "How many more it would admit now"),
+    ("RateLimit-Reset", "Seconds until its window ends and all are admitted again"),
+    ("Retry-After", "Seconds after which trying again makes sense"),
+];
+
+fn limited(response: &mut Response, headers: &[(&str, &str)]) {
+    for (name, _) in headers {
+        let header = RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));
+        response.headers.entry((*name).to_owned()).or_insert(header);
+    }
 }
 
 /// Adds what follows from the kind of operation.
@@ -92,6 +116,11 @@ fn complete(operation: &mut Operation, names_a_thing: bool, writes: bool) {
         if applies {
             let shared = RefOr::Ref(Ref::from_response_name(name));
             operation.responses.responses.entry(status.to_owned()).or_insert(shared);
+        }
+    }
+    for (status, response) in &mut operation.responses.responses {
+        if let (false, true, RefOr::T(response)) = (open, status.starts_with(['1', '2']), response) {
+            limited(response, &LIMITS[..3]);
         }
     }
     if writes && !asks_anew(operation) {
@@ -188,6 +217,8 @@ mod tests {
             assert!(operation["summary"].is_string(), "{method} {path} is not documented");
             if operation.get("security").is_none() {
                 assert!(operation["responses"]["401"].is_object(), "{method} {path}");
+                assert!(operation["responses"]["429"].is_object(), "{method} {path}");
+                assert!(operation["responses"].to_string().contains("RateLimit-Remaining"), "{method} {path}");
             }
             let repeatable = operation["parameters"].to_string().contains("Idempotency-Key");
             let kept = method != "get" && path != "/sessions/{id}/pairing-code";

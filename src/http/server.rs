@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::Api;
+use super::limits::on_line;
 use crate::domain::error::{Error, Result};
 use crate::telemetry;
 
@@ -94,8 +95,9 @@ async fn accept(
             }
             _ = fold.tick() => telemetry::fold(),
             (place, taken) = next(listener, &places) => match taken {
-                Ok((stream, _)) => {
-                    connections.spawn(converse(stream, doors.app.clone(), doors.stopping.clone(), place));
+                Ok((stream, peer)) => {
+                    let conversation = converse(stream, doors.app.clone(), doors.stopping.clone(), place);
+                    connections.spawn(on_line(peer.ip(), conversation));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot take a connection");

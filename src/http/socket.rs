@@ -108,10 +108,8 @@ pub(super) async fn follow(
 ) -> Result<Response> {
     // Who asks comes first, as everywhere; the token may be among the parameters.
     let token = wanted.as_ref().ok().and_then(|wanted| wanted.0.token.as_deref());
-    let caller = match token {
-        Some(token) => Caller::with(token, &api).await?,
-        None => Caller::with(bearer(&headers)?, &api).await?,
-    };
+    let token = token.map_or_else(|| bearer(&headers), Ok);
+    let caller = Caller::with(token, &headers, &api).await?;
     let Params(wanted) = wanted?;
     let after = cursor(&api, wanted.after.as_deref())?;
     let filter = filter(caller, wanted.session_id.as_deref(), wanted.kinds.as_deref())?;

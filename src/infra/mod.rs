@@ -1,6 +1,7 @@
 //! What touches the outside: tables, streams, WhatsApp. Knows `domain`, never actors or HTTP.
 
 pub mod gateway;
+pub mod limits;
 pub mod peers;
 pub mod private_file;
 pub mod store;
