@@ -161,7 +161,7 @@ fn line(inspected: &Inspected, name: &str) -> String {
 #[test]
 fn older_names_are_read_and_the_first_found_wins() {
     for (name, port) in [("PORT", 1001), ("TENNEX_HTTP_PORT", 1002), ("LISTEN_PORT", 1003)] {
-        assert_eq!(read(&[(name, &port.to_string())]).unwrap().listen.port(), port);
+        assert_eq!(read(&[(name, &*port.to_string())]).unwrap().listen.port(), port);
     }
     for name in ["RECADO_DB_POOL", "DATABASE_MAX_CONNS", "TENNEX_DATABASE_MAX_CONNS"] {
         assert_eq!(read(&[(name, "25")]).unwrap().database_pool, 25, "{name}");
@@ -250,7 +250,7 @@ fn every_secret_comes_from_a_file_too_and_a_file_that_gives_none_is_told() {
         for (path, why) in [("empty", "is empty"), ("long", "64 KiB"), ("none", "cannot be read")] {
             let path = folder.path().join(path);
             let path = path.to_str().unwrap();
-            let Problems(problems) = read(&[(&file, path)]).unwrap_err();
+            let Problems(problems) = read(&[(&*file, path)]).unwrap_err();
             let told = problems.iter().find(|problem| problem.starts_with(&file)).unwrap();
             assert!(told.contains(why) && !told.contains(path), "{told}");
         }

@@ -48,6 +48,13 @@ impl RequestIds {
         REQUEST.try_with(|ids| *ids).ok()
     }
 
+    /// The `traceparent` header of a call that is made for this request.
+    #[must_use]
+    pub fn traceparent(&self) -> String {
+        // A span of its own, which may not be zero.
+        format!("00-{}-{:016x}-00", self.trace, rand::random::<u64>() | 1)
+    }
+
     pub(super) fn trace(&self) -> Trace {
         self.trace
     }
@@ -166,6 +173,7 @@ mod tests {
         assert_eq!((seen.id(), seen.trace()), ("abc-1", ids.trace()));
         assert_eq!(at_request(ids, || RequestIds::current().unwrap().trace()), ids.trace());
         assert!(RequestIds::current().is_none());
+        assert_eq!(Trace::of_header(ids.traceparent().as_bytes()), Some(ids.trace()), "it can be handed on");
         assert_ne!(
             RequestIds::new("abc-1", None).trace(),
             ids.trace(),

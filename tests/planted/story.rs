@@ -240,7 +240,7 @@ pub async fn run(service: &Service, key: &Path, planted: &mut Planted) -> Out {
         answer.status().is_success().then_some(())
     })
     .await;
-    let key = until("the first key", async || std::fs::read_to_string(key).ok()).await;
+    let key = until("the first key", async || std::fs::read_to_string(key).ok()).await.trim().to_owned();
     planted.secret("the API key", &key);
     for number in [ANA, BRUNO, NOBODY, STRAY] {
         planted.personal("a phone number", number);
