@@ -52,8 +52,10 @@ pub(super) fn env_file(path: &Path) -> Result<BTreeMap<String, String>, String> 
             Ok((name, value)) => {
                 values.entry(name).or_insert(value);
             }
-            Err(dotenvy::Error::LineParse(line, _at)) => {
-                let number = text.lines().position(|known| known.trim() == line.trim());
+            // What it names is a line, or its value, or all that follows an open quote.
+            Err(dotenvy::Error::LineParse(wrong, _at)) => {
+                let wrong = wrong.trim().lines().next().unwrap_or_default();
+                let number = text.lines().position(|line| line.trim_end().ends_with(wrong));
                 let number = number.map_or_else(|| "a line".to_owned(), |at| format!("line {}", at + 1));
                 return Err(format!(
                     ".env: {number} is not NAME=value; a value with spaces or # in it stands in single quotes"
@@ -98,6 +100,10 @@ mod tests {
     fn a_broken_file_is_told_with_its_line_and_without_its_text() {
         let problem = read("A=1\n\nKEY=s3cret with spaces\n").unwrap_err();
         assert!(problem.contains("line 3") && !problem.contains("s3cret"), "{problem}");
+        for broken in ["A=1\nKEY='s3cret\nB=2\n", "A=1\ns3cret\n"] {
+            let problem = read(broken).unwrap_err();
+            assert!(problem.contains("line 2") && !problem.contains("s3cret"), "{problem}");
+        }
         let problem = read(&"A=1\n".repeat(20_000)).unwrap_err();
         assert!(problem.contains("64 KiB"), "{problem}");
         let folder = tempfile::tempdir().unwrap();

@@ -91,8 +91,8 @@ fn postgres_brings_shards_and_needs_redis_and_a_key_and_shows_no_password() {
 #[test]
 fn a_port_alone_is_enough_and_the_address_goes_first() {
     assert_eq!(read(&[("PORT", "9000")]).unwrap().listen.to_string(), "0.0.0.0:9000");
-    assert_eq!(read(&[("PORT", "9000"), ("HTTP_PORT", "9001")]).unwrap().listen.port(), 9001);
-    let all = [("PORT", "9000"), ("HTTP_PORT", "9001"), ("RECADO_LISTEN", "127.0.0.1:9002")];
+    assert_eq!(read(&[("HTTP_PORT", "9001")]).unwrap().listen.to_string(), "0.0.0.0:9001");
+    let all = [("HTTP_PORT", "9001"), ("RECADO_LISTEN", "127.0.0.1:9002")];
     assert_eq!(read(&all).unwrap().listen.to_string(), "127.0.0.1:9002");
     assert!(read(&[("PORT", "70000")]).is_err());
 }

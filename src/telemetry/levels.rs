@@ -123,7 +123,7 @@ mod tests {
             assert!(passes("trace", ours, Level::TRACE), "{ours}");
             assert!(!passes("info", ours, Level::DEBUG), "{ours}");
         }
-        for other in ["whatsapp_rust::client", "Client/Group", "wacore", "hyper::proto", "recadoish"] {
+        for other in ["whatsapp_rust::client", "Client/Group", "wacore", "hyper::proto"] {
             assert!(passes("trace", other, Level::WARN), "{other}");
             assert!(!passes("trace", other, Level::INFO), "{other}");
             assert!(!passes("error", other, Level::WARN), "{other}");
