@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::error::Problem;
 use crate::domain::error::{Error, Kind};
-use crate::telemetry::{self, RequestIds, Trace};
+use crate::telemetry::{self, RequestIds, Trace, Whose, scrubbed};
 
 /// In: the caller's own id for the request. Out: the id it has in our log.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -38,7 +38,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(super) async fn edge(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
-    let method = request.method().clone();
+    let method = named(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let ids = RequestIds::new(id.to_str().unwrap_or_default(), trace(request.headers()));
@@ -46,7 +46,7 @@ pub(super) async fn edge(request: Request, next: Next) -> Response {
     telemetry::at_request(ids, || {
         let problem = response.extensions_mut().remove::<Problem>();
         if let Some(problem) = problem.or_else(|| silent(&response)) {
-            report(&problem, &method, route);
+            report(&problem, method, route);
             let allow = response.headers_mut().remove(ALLOW);
             response = problem.written(id.to_str().unwrap_or_default());
             if let Some(allow) = allow {
@@ -54,8 +54,8 @@ pub(super) async fn edge(request: Request, next: Next) -> Response {
             }
         }
         let took = started.elapsed();
-        tracing::debug!(%method, route, status = response.status().as_u16(), ?took, "answered");
-        telemetry::http_request(method.as_str(), route, response.status().as_u16(), took);
+        tracing::debug!(method, route, status = response.status().as_u16(), ?took, "answered");
+        telemetry::http_request(method, route, response.status().as_u16(), took);
     });
     response.headers_mut().insert(REQUEST_ID, id);
     response
@@ -86,14 +86,16 @@ fn silent(response: &Response) -> Option<Problem> {
 }
 
 /// Logs a failure once, here, where it is handled.
-fn report(problem: &Problem, method: &Method, route: &str) {
+fn report(problem: &Problem, method: &str, route: &str) {
     let error = problem.error();
+    let (code, at) = (error.code, error.at);
     match error.kind {
         Kind::Bug => {
-            tracing::error!(%method, route, code = error.code, at = %error.at, detail = %error.message, "a request met a bug")
+            let detail = scrubbed(&error.message, Whose::Others);
+            tracing::error!(method, route, code, %at, %detail, "a request met a bug");
         }
         Kind::Unavailable | Kind::Fenced => {
-            tracing::warn!(%method, route, code = error.code, at = %error.at, "a request could not be answered");
+            tracing::warn!(method, route, code, %at, "a request could not be answered");
         }
         Kind::Invalid
         | Kind::NotFound
@@ -101,9 +103,18 @@ fn report(problem: &Problem, method: &Method, route: &str) {
         | Kind::Unauthorized
         | Kind::Forbidden
         | Kind::Busy => {
-            tracing::debug!(%method, route, code = error.code, field = error.field, "a request was refused")
+            // A field that there is not has a name that the caller made up.
+            let field = error.field.as_deref().filter(|_| code != "unknown_field");
+            let field = field.map(|field| scrubbed(field, Whose::Others));
+            tracing::debug!(method, route, code, field = field.as_deref(), "a request was refused");
         }
     }
+}
+
+/// A method as logs and metrics have it: a client may make up any number of others.
+fn named(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 /// The caller's id if it is one, else a new one. A number alone is none: it may be somebody's, and it would be logged.

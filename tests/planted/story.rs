@@ -209,6 +209,8 @@ impl Story<'_> {
             ];
             self.call("POST", "/sessions", Some(json!({"name": stray, "start": false})), &headers).await;
         }
+        let made_up = format!("X{STRAY}");
+        assert_eq!(self.call(&made_up, "/sessions", None, &[]).await.0, 405);
         let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
         let named = [("x-request-id", REQUEST), ("traceparent", &*parent)];
         assert_eq!(self.call("GET", "/sessions/nonsense", None, &named).await.0, 400);
