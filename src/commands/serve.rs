@@ -1,5 +1,7 @@
-//! `recado serve`: the service, until it is told to stop or its tree fails. `recado serve --print-config` says what it
-//! would run with: the words that start it and one more, so that what is shown is what this start would read.
+//! `recado serve`: the service, until it is told to stop or its tree fails.
+//!
+//! `recado serve --print-config` says what it would run with: the words that start it and one more, so that what is shown
+//! is what this start would read.
 
 use std::io::Write;
 use std::path::Path;

@@ -53,7 +53,8 @@ impl<'a> Reader<'a> {
         let setting = |variable: &'static Variable| {
             let found = self.found.get(variable.name);
             let effective = self.effective.get(variable.name);
-            let origin = effective.and_then(|(origin, _)| *origin).or(found.map(|(origin, _)| *origin));
+            let origin =
+                effective.and_then(|(origin, _)| *origin).or_else(|| found.map(|(origin, _)| *origin));
             let value = match (effective, found) {
                 _ if self.wrong.contains(variable.name) => None,
                 (Some((_, effective)), _) => Some(effective.clone()),

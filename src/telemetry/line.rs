@@ -125,9 +125,9 @@ impl<'a> Line<'a> {
         plain(&self.message, out);
         for (name, value) in &self.fields {
             write!(out, " {name}=")?;
-            match value {
-                Value::String(text) if !text.contains([' ', '"', '=']) => plain(text, out),
-                value => write!(out, "{value}")?,
+            match value.as_str().filter(|text| !text.contains([' ', '"', '='])) {
+                Some(simple) => plain(simple, out),
+                None => write!(out, "{value}")?,
             }
         }
         match ids {
