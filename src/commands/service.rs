@@ -100,6 +100,7 @@ impl Service {
         let address = socket.local_addr()?;
         let url = format!("http://{address}");
         let vault = Arc::new(open_vault(&config)?);
+        telemetry::hash_under(vault.key_for(telemetry::LOG_NAMES)?);
         let store = engines::open_store_patiently(&config, &socket).await?;
         let parts = parts(&config, (store.clone(), vault.clone()), groups, address)?;
         telemetry::start_metrics();

@@ -1,10 +1,14 @@
 //! Everything that can be set from outside, read once at the start.
 //!
 //! Promises: every variable is documented in [`VARIABLES`] with its default, and the code takes the default from
-//! there; all problems are reported at once; combinations that cannot work are refused; no secret shows in `Debug`.
+//! there; all problems are reported at once; combinations that cannot work are refused, and in production secrets that
+//! everybody knows; no secret shows in `Debug`, in a problem or in what is [`inspect`]ed.
 
 mod read;
+mod shown;
+mod sources;
 mod variables;
+mod weak;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,7 +24,13 @@ use crate::domain::retry::{Retries, Schedule};
 use crate::http::{HttpConfig, Proxies};
 use crate::telemetry::LogFormat;
 use read::Reader;
+pub use shown::{Origin, Setting};
+pub use sources::Place;
+use sources::Source;
 pub use variables::{VARIABLES, Variable, table};
+
+/// Where the encryption key may be given.
+const KEY: [&str; 2] = ["RECADO_ENCRYPTION_KEY", "RECADO_ENCRYPTION_KEY_FILE"];
 
 /// The settings.
 #[derive(Clone, Debug)]
@@ -87,6 +97,8 @@ pub struct Config {
     pub backup: BackupConfig,
     /// How long an orderly stop may take.
     pub stop: Duration,
+    /// What works and should not stay so; for the log of the start.
+    pub warnings: Vec<String>,
 }
 
 /// An address with a password in it.
@@ -173,13 +185,50 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Everything that can be set, as it is, and what comes of it.
+#[derive(Debug)]
+pub struct Inspected {
+    /// What holds, in the order of the table; no secret among it.
+    pub settings: Vec<Setting>,
+    /// The settings put together, or all that is wrong with them.
+    pub config: Result<Config, Problems>,
+}
+
+/// Reads the process's environment and, for what is not in it, `.env` in the working folder.
+#[must_use]
+pub fn inspect() -> Inspected {
+    let mut problems = Vec::new();
+    let file = sources::env_file(Path::new(".env")).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Default::default()
+    });
+    let known = || {
+        VARIABLES
+            .iter()
+            .flat_map(|variable| [variable.name].into_iter().chain(variable.older.iter().copied()))
+    };
+    let not_text =
+        known().filter(|name| std::env::var_os(name).is_some_and(|value| value.to_str().is_none()));
+    problems.extend(not_text.map(|name| format!("{name} is not UTF-8")));
+    let environment = Source { place: Place::Environment, variable: &|name| std::env::var(name).ok() };
+    let file = Source { place: Place::EnvFile, variable: &|name| file.get(name).cloned() };
+    let mut inspected = Config::inspect(&[environment, file]);
+    if !problems.is_empty() {
+        if let Err(Problems(more)) = &mut inspected.config {
+            problems.append(more);
+        }
+        inspected.config = Err(Problems(problems));
+    }
+    inspected
+}
+
 impl Config {
-    /// Reads the process's environment.
+    /// Reads the process's environment and, for what is not in it, `.env` in the working folder.
     ///
     /// # Errors
     /// All problems at once.
     pub fn from_environment() -> Result<Self, Problems> {
-        Self::read(&|name| std::env::var(name).ok())
+        inspect().config
     }
 
     /// The defaults, on a free port and in this folder: for the demo and for tests.
@@ -197,10 +246,23 @@ impl Config {
     /// # Errors
     /// All problems at once.
     pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Problems> {
-        let mut reader = Reader::new(variable);
-        let config = Self::gather(&mut reader);
+        Self::inspect(&[Source { place: Place::Environment, variable }]).config
+    }
+
+    fn inspect(sources: &[Source<'_>]) -> Inspected {
+        let mut reader = Reader::new(sources);
+        let mut config = Self::gather(&mut reader);
         config.cross_check(&mut reader);
-        reader.finish(config)
+        let weak = reader.weak();
+        let weak = weak
+            .iter()
+            .map(|what| format!("{what} is well known or a placeholder; make one: openssl rand -hex 32"));
+        match config.mode {
+            Mode::Production => weak.for_each(|problem| reader.problem(problem)),
+            Mode::Development => config.warnings.extend(weak),
+        }
+        let (config, settings) = reader.finish(config);
+        Inspected { settings, config }
     }
 
     fn gather(reader: &mut Reader<'_>) -> Self {
@@ -208,16 +270,18 @@ impl Config {
             "production" => Mode::Production,
             _ => Mode::Development,
         };
-        let database = reader.secret_url("DATABASE_URL", "DATABASE_URL_FILE", &["postgres", "postgresql"]);
+        let database = reader.secret_url("DATABASE_URL", &["postgres", "postgresql"]);
         let shards = if database.is_some() { 16 } else { 1 };
         let ledgers = reader.number("RECADO_LEDGERS", 1..=64);
+        let ledgers = if database.is_some() { ledgers } else { 1 };
+        reader.effective("RECADO_LEDGERS", ledgers);
         Self {
             listen: reader.listen(),
             shards: reader.number_or("RECADO_SHARDS", 1..=1024, shards),
-            ledgers: if database.is_some() { ledgers } else { 1 },
+            ledgers,
             database,
             database_pool: reader.number("RECADO_DB_POOL", 4..=1000),
-            redis: reader.secret_url("REDIS_URL", "REDIS_URL_FILE", &["redis", "rediss"]),
+            redis: reader.secret_url("REDIS_URL", &["redis", "rediss"]),
             roles: reader.roles("RECADO_ROLES"),
             node_address: reader.address("RECADO_NODE_ADDRESS"),
             lease: reader.seconds("RECADO_LEASE_SECS", 3..=300),
@@ -236,15 +300,13 @@ impl Config {
             cors_origins: reader.origins("RECADO_CORS_ORIGINS"),
             limits: reader.rates(),
             trusted_proxies: reader.proxies("RECADO_TRUSTED_PROXIES"),
-            log_level: reader.log_level("LOG_LEVEL"),
-            log_format: reader.log_format("LOG_FORMAT"),
+            log_level: reader.log_level(),
+            log_format: reader.log_format(),
             events: EventsConfig {
                 stream: reader.name("EVENTS_STREAM"),
                 dlq_stream: reader.name("EVENTS_DLQ_STREAM"),
                 group: reader.name("EVENTS_GROUP"),
-                consumer: reader
-                    .name_given("EVENTS_CONSUMER")
-                    .unwrap_or_else(|| format!("consumer-{}", std::process::id())),
+                consumer: reader.name_or("EVENTS_CONSUMER", || format!("consumer-{}", std::process::id())),
                 max_attempts: reader.number("EVENTS_MAX_ATTEMPTS", 1..=100),
                 backoff: reader.millis("EVENTS_BACKOFF_MS", 1..=3_600_000),
                 backoff_max: reader.millis("EVENTS_BACKOFF_MAX_MS", 1..=86_400_000),
@@ -261,11 +323,12 @@ impl Config {
                 keep: reader.number("RECADO_BACKUP_KEEP", 1..=10_000),
             },
             stop: reader.seconds("RECADO_STOP_SECS", 5..=600),
+            warnings: Vec::new(),
         }
     }
 
     fn cross_check(&self, reader: &mut Reader<'_>) {
-        if self.mode == Mode::Production && self.encryption_key.is_none() && !reader.key_was_given() {
+        if self.mode == Mode::Production && self.encryption_key.is_none() && !reader.was_given(&KEY) {
             reader.problem(
                 "RECADO_ENCRYPTION_KEY or RECADO_ENCRYPTION_KEY_FILE must be set when RECADO_ENV=production: a key \
                  made by the service would be lost with its disk",
@@ -285,7 +348,7 @@ impl Config {
                 reader.problem("REDIS_URL must be set with DATABASE_URL: other nodes see events through it");
             }
             // In production it must be set anyway.
-            if self.encryption_key.is_none() && !reader.key_was_given() && self.mode != Mode::Production {
+            if self.encryption_key.is_none() && !reader.was_given(&KEY) && self.mode != Mode::Production {
                 reader.problem(
                     "RECADO_ENCRYPTION_KEY or RECADO_ENCRYPTION_KEY_FILE must be set with DATABASE_URL: all nodes \
                      share one key",

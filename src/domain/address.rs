@@ -1,12 +1,11 @@
 //! Where a message goes: one WhatsApp address, checked at the edge.
 //!
-//! An address is never logged in clear: [`Address::hashed`] is what logs and metrics may show.
+//! An address is never logged in clear: `telemetry::hashed` is what logs may show.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::error::Error;
 
@@ -58,19 +57,6 @@ impl Address {
     pub fn server(&self) -> Server {
         self.server
     }
-
-    /// A stable stand-in for logs: tells two addresses apart, tells neither.
-    #[must_use]
-    pub fn hashed(&self) -> String {
-        hashed(&self.to_string())
-    }
-}
-
-/// A stable stand-in for a personal identifier, fit for a log.
-#[must_use]
-pub fn hashed(personal: &str) -> String {
-    let digest = Sha256::digest(personal.as_bytes());
-    digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Display for Address {
@@ -164,11 +150,5 @@ mod tests {
             let error = text.parse::<Address>().unwrap_err();
             assert_eq!(error.field.as_deref(), Some("to"), "{text}");
         }
-    }
-
-    #[test]
-    fn a_hash_shows_no_digit_run_of_the_number() {
-        let address: Address = "15550100199".parse().unwrap();
-        assert!(!address.hashed().contains("5550100"));
     }
 }

@@ -1,18 +1,24 @@
-//! How the service is, for those who run it: `/admin/tree`, `/livez`, `/readyz`, `/metrics`.
+//! How the service is, for those who run it: `/admin/tree`, `/admin/log-level`, `/livez`, `/readyz`,
+//! `/metrics`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Api;
 use super::auth::Caller;
 use super::error::Result;
+use super::input::Submitted;
 use crate::actors::health::Readiness;
+use crate::domain::error::Error;
+use crate::domain::time::Timestamp;
 use crate::telemetry;
 
 /// Shows the live supervision tree: every actor, its state, its restarts and the reason of the last.
@@ -24,6 +30,73 @@ use crate::telemetry;
 )]
 pub(super) async fn tree(_caller: Caller, State(api): State<Arc<Api>>) -> Result<Json<Value>> {
     Ok(Json(api.health.tree().await?))
+}
+
+/// The longest change of the log level in seconds: a day.
+const LONGEST_CHANGE: u32 = 86_400;
+
+/// How much a node logs.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LogLevel {
+    /// What holds now.
+    #[schema(example = "debug")]
+    level: String,
+    /// What the node started with.
+    #[schema(example = "info")]
+    configured: String,
+    /// When it goes back to that by itself; absent when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+}
+
+impl From<telemetry::LogLevel> for LogLevel {
+    fn from(shown: telemetry::LogLevel) -> Self {
+        Self { level: shown.level.to_string(), configured: shown.configured.to_string(), until: shown.until }
+    }
+}
+
+/// How much a node is to log.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct NewLogLevel {
+    /// `error`, `warn`, `info`, `debug`, `trace` or `off`, or a filter such as `info,recado::actors=debug`.
+    #[schema(example = "debug", max_length = 1024)]
+    level: String,
+    /// For this long; until the node ends or is told otherwise when absent.
+    #[schema(example = 600, minimum = 1, maximum = 86_400)]
+    for_seconds: Option<u32>,
+}
+
+/// Shows how much the node that answers logs.
+#[utoipa::path(
+    get,
+    path = "/admin/log-level",
+    tag = "operation",
+    responses((status = 200, description = "The level", body = LogLevel))
+)]
+pub(super) async fn log_level(_caller: Caller) -> Json<LogLevel> {
+    Json(telemetry::log_level().into())
+}
+
+/// Makes the node that answers log more or less: this node alone, until it ends or, with `forSeconds`, goes back by
+/// itself. Libraries below us are logged from `warn` up whatever the level, since what they say below holds personal data.
+#[utoipa::path(
+    put,
+    path = "/admin/log-level",
+    tag = "operation",
+    request_body = NewLogLevel,
+    responses((status = 200, description = "The level from now on", body = LogLevel))
+)]
+pub(super) async fn set_log_level(
+    _caller: Caller,
+    Submitted { body, .. }: Submitted<NewLogLevel>,
+) -> Result<Json<LogLevel>> {
+    if body.for_seconds.is_some_and(|seconds| !(1..=LONGEST_CHANGE).contains(&seconds)) {
+        return Err(Error::invalid("forSeconds", "invalid_for_seconds", "must be from 1 to 86400").into());
+    }
+    let lasts = body.for_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    Ok(Json(telemetry::set_log_level(&body.level, lasts)?.into()))
 }
 
 /// Answers as long as the process can answer at all; a failure is a reason to restart it.

@@ -159,6 +159,7 @@ fn signs_of_life() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(admin::livez))
         .routes(routes!(admin::readyz))
         .routes(routes!(admin::metrics))
+        .routes(routes!(admin::log_level, admin::set_log_level))
 }
 
 /// The routes, their documentation, and what surrounds them.
@@ -196,7 +197,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     Some(
         CorsLayer::new()
             .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
             .allow_headers([
                 header::AUTHORIZATION,
                 header::CONTENT_TYPE,

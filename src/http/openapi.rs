@@ -20,7 +20,7 @@ use super::error::Details;
 #[openapi(
     info(
         title = "Recado",
-        description = "WhatsApp messaging as an actor system.\n\nEvery write but `pairing-code` takes an \
+        description = "WhatsApp messaging as an actor system.\n\nEvery write but `pairing-code` and `PUT` takes an \
                        `Idempotency-Key`: the same key and request give the same answer. Failures are problem details (RFC 9457) with a stable `code`.",
         license(name = "AGPL-3.0-only", identifier = "AGPL-3.0-only"),
     ),
@@ -59,7 +59,8 @@ const PROBLEMS: [(&str, &str, &str, &str); 9] = [
 pub fn openapi() -> OpenApi {
     let mut document = super::routes().split_for_parts().1;
     for (path, item) in &mut document.paths.paths {
-        let operations = [(&mut item.get, false), (&mut item.post, true), (&mut item.delete, true)];
+        let writes = [&mut item.post, &mut item.put, &mut item.delete];
+        let operations = [(&mut item.get, false)].into_iter().chain(writes.map(|write| (write, true)));
         for (operation, writes) in operations {
             if let Some(operation) = operation {
                 complete(operation, path.contains('{'), writes);
@@ -109,7 +110,7 @@ fn complete(operation: &mut Operation, names_a_thing: bool, writes: bool) {
         let applies = match status {
             "401" => !open,
             "404" => names_a_thing,
-            "409" => writes && !open || name_conflicts(operation),
+            "409" => writes && !open && !sets(operation) || name_conflicts(operation),
             "413" | "415" => writes,
             _ => !open,
         };
@@ -138,9 +139,15 @@ fn complete(operation: &mut Operation, names_a_thing: bool, writes: bool) {
     }
 }
 
-/// The one write whose effect is WhatsApp's, not ours: no answer to it is kept.
+/// The writes to which no answer is kept: the one whose effect is WhatsApp's and not ours, and the one that sets what
+/// it names, however often it comes.
 fn asks_anew(operation: &Operation) -> bool {
-    operation.operation_id.as_deref() == Some("pairing_code")
+    matches!(operation.operation_id.as_deref(), Some("pairing_code" | "set_log_level"))
+}
+
+/// The one write that contradicts no state.
+fn sets(operation: &Operation) -> bool {
+    operation.operation_id.as_deref() == Some("set_log_level")
 }
 
 /// The one read that can contradict a state: a QR code of a session that shows none.
@@ -208,6 +215,8 @@ mod tests {
             ("post", "/dead-letters/{id}/redrive"),
             ("get", "/admin/tree"),
             ("get", "/admin/nodes"),
+            ("get", "/admin/log-level"),
+            ("put", "/admin/log-level"),
             ("get", "/livez"),
             ("get", "/readyz"),
             ("get", "/metrics"),
@@ -221,7 +230,7 @@ mod tests {
                 assert!(operation["responses"].to_string().contains("RateLimit-Remaining"), "{method} {path}");
             }
             let repeatable = operation["parameters"].to_string().contains("Idempotency-Key");
-            let kept = method != "get" && path != "/sessions/{id}/pairing-code";
+            let kept = !matches!(method, "get" | "put") && path != "/sessions/{id}/pairing-code";
             assert_eq!(repeatable, kept, "{method} {path}");
         }
         let documented: usize =

@@ -120,7 +120,14 @@ pub(super) async fn follow(
     let stopping = api.sockets.0.subscribe();
     let upgrade = upgrade.max_message_size(FRAME_LIMIT).max_frame_size(FRAME_LIMIT);
     let given = events.cursor();
-    Ok(upgrade.on_upgrade(move |socket| Conversation { socket, events, given, stopping }.run()))
+    let ids = telemetry::RequestIds::current();
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        let conversation = Conversation { socket, events, given, stopping }.run();
+        match ids {
+            Some(ids) => telemetry::of_request(ids, conversation).await,
+            None => conversation.await,
+        }
+    }))
 }
 
 /// How a conversation ends.

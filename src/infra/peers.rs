@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::error::{Error, Result};
 use crate::domain::time::{Timestamp, now};
+use crate::telemetry::RequestIds;
 
 /// How long another node may take to take the call.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -70,6 +71,9 @@ impl Peers {
         let signature = hex(&self.signed(moment, path, &body)?.finalize().into_bytes());
         let call = self.client.post(format!("{address}{path}")).header(MOMENT, moment.to_string());
         let call = call.header(SIGNATURE, signature).header("content-type", "application/json");
+        // What the other node logs of it belongs to the same trace.
+        let ids = RequestIds::current();
+        let call = ids.iter().fold(call, |call, ids| call.header("traceparent", ids.traceparent()));
         let answer = call.body(body).send().await.map_err(|error| away(&error))?;
         if !answer.status().is_success() {
             let detail = format!("the session's node answered {}", answer.status().as_u16());

@@ -79,7 +79,19 @@ fn who() -> Vec<Case> {
 fn routes() -> Vec<Case> {
     let unknown = (404, "unknown_route", "");
     let wrong = (405, "method_not_allowed", "");
+    let level = |body: &'static str, code, field| {
+        let case = plain("PUT", "/admin/log-level", (400, code, field));
+        Case { body: Some(body.into()), ..case }
+    };
     vec![
+        level("{}", "missing_field", "level"),
+        level(r#"{"level":7}"#, "invalid_type", "level"),
+        level(r#"{"level":"loud"}"#, "invalid_log_level", "level"),
+        level(r#"{"level":"info,recado=sometimes"}"#, "invalid_log_level", "level"),
+        level(r#"{"level":"debug","forSeconds":0}"#, "invalid_for_seconds", "forSeconds"),
+        level(r#"{"level":"debug","forSeconds":86401}"#, "invalid_for_seconds", "forSeconds"),
+        level(r#"{"level":"debug","forSeconds":-1}"#, "invalid_value", "forSeconds"),
+        level(r#"{"level":"debug","node":"x"}"#, "unknown_field", "node"),
         get("/nowhere", unknown),
         get("/sessions/", unknown),
         get("/sessions/{session}/messages/1", unknown),

@@ -1,76 +1,33 @@
 //! Logs and metrics. Every metric's name, unit and help stands in this file only.
 //!
-//! Promises: a log line holds no secret, phone number or chat id in clear; the engine's own chatter stays out of the
-//! log unless asked for; metrics cost no memory when nobody reads them, as long as [`fold`] is called now and then.
+//! Promises: a log line holds no secret, phone number or chat id in clear ([`personal`], [`line`]); the engine's own
+//! chatter stays out of the log ([`levels`]); how much is logged can be changed while the service runs ([`dial`]);
+//! metrics cost no memory when nobody reads them, as long as [`fold`] is called now and then.
 
-use std::str::FromStr;
+mod dial;
+mod engine;
+mod levels;
+mod line;
+mod logs;
+mod personal;
+mod request;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics::Unit;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
 
-use crate::domain::error::{Error, Result};
+pub use dial::LogLevel;
+pub use levels::Levels;
+pub use logs::{LogFormat, log_level, log_panics, set_log_level, start_logs};
+pub use personal::{Hashed, PURPOSE as LOG_NAMES, Whose, hash_under, hashed, scrubbed};
+pub use request::{LONGEST_ID, RequestIds, Trace, at_request, of_request};
 
 use crate::domain::event::Log;
 use crate::domain::ids::{Position, Shard};
 use crate::domain::limit::Scope;
 use crate::domain::time::Timestamp;
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For programs: one JSON object per line.
-    Json,
-}
-
-impl FromStr for LogFormat {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err(Error::invalid("LOG_FORMAT", "invalid_log_format", "must be text or json")),
-        }
-    }
-}
-
-/// What a level means for each part: the engine is quiet by default, whatever ours is.
-///
-/// # Errors
-/// `Invalid` for a level that is none.
-pub fn log_filter(level: &str) -> Result<EnvFilter> {
-    let directives = if level.contains(['=', ',']) {
-        level.to_owned()
-    } else {
-        let quiet = ["whatsapp_rust", "wacore", "hyper", "hyper_util", "sqlx", "rustls", "tungstenite"];
-        let level = level.to_ascii_lowercase();
-        let engine = if matches!(level.as_str(), "off" | "error") { level.as_str() } else { "warn" };
-        quiet.iter().fold(level.clone(), |all, part| format!("{all},{part}={engine}"))
-    };
-    EnvFilter::try_new(directives)
-        .map_err(|error| Error::invalid("LOG_LEVEL", "invalid_log_level", error.to_string()))
-}
-
-/// Starts logging to standard error. The first call of a process wins; later ones change nothing.
-///
-/// # Errors
-/// `Invalid` for a level that is none.
-pub fn start_logs(level: &str, format: LogFormat) -> Result<()> {
-    let logs = tracing_subscriber::fmt().with_env_filter(log_filter(level)?).with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Text => logs.try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).try_init(),
-    };
-    if started.is_err() {
-        tracing::debug!("logs had been started before");
-    }
-    Ok(())
-}
 
 /// Where metrics gather.
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -106,8 +63,10 @@ pub fn rendered() -> String {
     METRICS.get().map(PrometheusHandle::render).unwrap_or_default()
 }
 
-/// Folds what histograms have gathered, which otherwise grows until somebody reads `/metrics`.
+/// What is due now and then: folds what histograms have gathered, which otherwise grows until somebody reads
+/// `/metrics`, and ends a change of the log level whose time is up.
 pub fn fold() {
+    logs::tick();
     if let Some(metrics) = METRICS.get() {
         metrics.run_upkeep();
     }
@@ -323,17 +282,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_engine_is_quiet_unless_asked_for() {
-        let filter = log_filter("debug").unwrap().to_string();
-        assert!(filter.contains("whatsapp_rust=warn") && filter.contains("debug"), "{filter}");
-        assert!(log_filter("error").unwrap().to_string().contains("wacore=error"));
-        assert_eq!(log_filter("info,wacore=debug").unwrap().to_string(), "wacore=debug,info");
-        assert_eq!(log_filter("info,loud=sometimes").unwrap_err().field.as_deref(), Some("LOG_LEVEL"));
-    }
-
-    #[test]
     fn every_metric_named_in_this_file_has_its_help() {
-        let source = include_str!("telemetry.rs");
+        let source = include_str!("mod.rs");
         let (_, code) = source.split_once("];\n").unwrap();
         let code = code.split("#[cfg(test)]").next().unwrap();
         let named = ["counter!(", "gauge!(", "histogram!(", "gauge("]
