@@ -127,21 +127,24 @@ pub struct Event {
     pub event_id: EventId,
     /// `message.received`…; on `session-commands` the command's type.
     #[serde(rename = "type")]
+    #[schema(pattern = r"^[a-z_.]+$", min_length = 1, max_length = 64, example = "message.sent")]
     pub kind: String,
     /// Version of the shape of `data`.
+    #[schema(minimum = 0, maximum = 4_294_967_295_u64, example = 1)]
     pub version: u32,
     /// Whose it is.
     pub tenant_id: TenantId,
     /// The session it happened to.
     pub session_id: SessionId,
     /// 1, 2, 3… per session and log.
+    #[schema(minimum = 1, example = 12)]
     pub seq: i64,
     /// Place in the log; the cursor to resume from.
     pub position: Position,
     /// When it happened.
     pub occurred_at: Timestamp,
     /// What happened.
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, serde_json::Value>, example = json!({"messageId": "0192f0c1-7b7a-7000-8000-000000000001"}))]
     pub data: Data,
 }
 

@@ -18,12 +18,17 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::browser::protect;
 use super::error::Problem;
+use super::reads::Asked;
 use crate::domain::error::{Error, Kind};
 use crate::telemetry;
 
 /// In: the caller's own id for the request. Out: the id it has in our log.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// By which protocol the client came to the proxy in front of us.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// How long a handler may take; the longest wait inside is a pairing code.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -33,10 +38,16 @@ pub(super) async fn edge(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
     let method = request.method().clone();
+    let asked = Asked::of(&method, request.headers());
+    // Set by the proxy in front that ends TLS. A client that says so by itself only obliges itself.
+    let secure = request.headers().get(FORWARDED_PROTO).is_some_and(|proto| proto == "https");
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let span = tracing::debug_span!("http", %method, route, request_id = id.to_str().unwrap_or_default());
     let mut response = guarded(next.run(request)).instrument(span.clone()).await;
+    if let Some(asked) = asked {
+        response = asked.answer(response).await;
+    }
     span.in_scope(|| {
         let problem = response.extensions_mut().remove::<Problem>();
         if let Some(problem) = problem.or_else(|| silent(&response)) {
@@ -52,6 +63,7 @@ pub(super) async fn edge(request: Request, next: Next) -> Response {
         telemetry::http_request(method.as_str(), route, response.status().as_u16(), took);
     });
     response.headers_mut().insert(REQUEST_ID, id);
+    protect(response.headers_mut(), secure);
     response
 }
 
