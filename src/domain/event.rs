@@ -144,8 +144,18 @@ pub struct Event {
     /// When it happened.
     pub occurred_at: Timestamp,
     /// What happened.
-    #[schema(value_type = HashMap<String, serde_json::Value>, example = json!({"messageId": "0192f0c1-7b7a-7000-8000-000000000001"}))]
+    #[schema(schema_with = any_object)]
     pub data: Data,
+}
+
+/// What an event says depends on its type: an object, for the documentation.
+fn any_object() -> utoipa::openapi::Object {
+    use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, Type};
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
+        .examples([serde_json::json!({"messageId": "0192f0c1-7b7a-7000-8000-000000000001"})])
+        .build()
 }
 
 /// An event on its way through a stream: the envelope with what routing needs, and its JSON made once.

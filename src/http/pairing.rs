@@ -129,8 +129,8 @@ fn accepted(headers: &HeaderMap) -> Result<Format> {
 pub(super) struct PairingRequest {
     /// The account's phone number with country code.
     #[schema(
-        pattern = r"^(?:[-+ ().]*(?:[0-9][-+ ().]*){5,20}|[0-9]{5,20}(?::[0-9]{1,5})?@s\.whatsapp\.net)$",
-        min_length = 5,
+        pattern = r"^(?:[-+ ().]*[1-9][-+ ().]*(?:[0-9][-+ ().]*){6,14}|[1-9][0-9]{6,14}(?::[0-9]{1,5})?@s\.whatsapp\.net)$",
+        min_length = 7,
         max_length = 128,
         example = "+15550100199"
     )]
@@ -166,9 +166,14 @@ pub(super) async fn pairing_code(
     Id(session): Id<SessionId>,
     Submitted { body, .. }: Submitted<PairingRequest>,
 ) -> Result<Json<Pairing>> {
-    let refuse = || Error::invalid("phone", "invalid_phone", "must be a phone number with country code");
+    let refuse = || {
+        Error::invalid("phone", "invalid_phone", "must be a phone number of 7 to 15 digits with country code")
+    };
     let phone: Address = body.phone.parse().map_err(|_not_an_address: Error| refuse())?;
-    if phone.server() != Server::Phone {
+    let number = phone.user();
+    // As WhatsApp takes it: without the 0 that is dialled inside a country.
+    let international = (7..=15).contains(&number.len()) && !number.starts_with('0');
+    if phone.server() != Server::Phone || !international {
         return Err(refuse().into());
     }
     found(&api, caller, session).await?;

@@ -8,7 +8,7 @@ import schemathesis
 
 SANDBOX = json.loads(os.environ["CONTRACT_ENDPOINT"])
 OPAQUE = re.compile(r"[-_0-9A-Za-z]{1,512}")
-CURSOR = re.compile(r"[0-9.]{1,64}")
+CURSOR = re.compile(r"[0-9.]+")
 
 
 @schemathesis.hook

@@ -323,6 +323,8 @@ fn linking() -> Vec<Case> {
         plain("POST", code, (400, "missing_field", "phone")),
         post(code, r#"{"phone":15550100199}"#, (400, "invalid_type", "phone")),
         post(code, r#"{"phone":"call me"}"#, phone),
+        post(code, r#"{"phone":"+12345"}"#, phone),
+        post(code, r#"{"phone":"0155501001"}"#, phone),
         post(code, r#"{"phone":"120363000000000000@g.us"}"#, phone),
         post(code, good, (409, "session_not_running", "")),
         post("/sessions/{unknown}/pairing-code", good, (404, "session_not_found", "")),
