@@ -11,24 +11,67 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use super::Api;
 use super::auth::Caller;
 use super::error::Result;
-use super::input::Submitted;
+use super::input::{Nothing, Params, Submitted};
 use crate::actors::health::Readiness;
+use crate::actors::supervisor;
 use crate::domain::error::Error;
 use crate::domain::time::Timestamp;
+use crate::domain::view::one_of;
 use crate::telemetry;
+
+/// The supervision tree of this node.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "the shape of what `Health::tree` gives, for the documentation")]
+struct Tree {
+    /// The children of its root, in start order.
+    #[schema(max_items = 1024)]
+    node: Vec<supervisor::Node>,
+}
+
+/// That the process answers.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "for the documentation")]
+struct Alive {
+    /// Always `ok`.
+    #[schema(schema_with = ok)]
+    status: &'static str,
+}
+
+fn ok() -> utoipa::openapi::Object {
+    one_of(&["ok"])
+}
+
+/// Metrics in Prometheus' text format.
+struct Metrics;
+
+impl utoipa::PartialSchema for Metrics {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(16 << 20));
+        RefOr::T(text.examples(["# TYPE http_requests_total counter"]).build().into())
+    }
+}
+
+impl utoipa::ToSchema for Metrics {}
 
 /// Shows the live supervision tree: every actor, its state, its restarts and the reason of the last.
 #[utoipa::path(
     get,
     path = "/admin/tree",
+    operation_id = "getTree",
     tag = "operation",
-    responses((status = 200, description = "The tree", body = Object))
+    responses((status = 200, description = "The tree", body = Tree))
 )]
-pub(super) async fn tree(_caller: Caller, State(api): State<Arc<Api>>) -> Result<Json<Value>> {
+pub(super) async fn tree(
+    _caller: Caller,
+    State(api): State<Arc<Api>>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<Json<Value>> {
     Ok(Json(api.health.tree().await?))
 }
 
@@ -40,10 +83,10 @@ const LONGEST_CHANGE: u32 = 86_400;
 #[serde(rename_all = "camelCase")]
 pub(super) struct LogLevel {
     /// What holds now.
-    #[schema(example = "debug")]
+    #[schema(example = "debug", max_length = 1024)]
     level: String,
     /// What the node started with.
-    #[schema(example = "info")]
+    #[schema(example = "info", max_length = 1024)]
     configured: String,
     /// When it goes back to that by itself; absent when it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +104,7 @@ impl From<telemetry::LogLevel> for LogLevel {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewLogLevel {
     /// `error`, `warn`, `info`, `debug`, `trace` or `off`, or a filter such as `info,recado::actors=debug`.
-    #[schema(example = "debug", max_length = 1024)]
+    #[schema(example = "debug", min_length = 1, max_length = 1024)]
     level: String,
     /// For this long; until the node ends or is told otherwise when absent.
     #[schema(example = 600, minimum = 1, maximum = 86_400)]
@@ -72,10 +115,11 @@ pub(super) struct NewLogLevel {
 #[utoipa::path(
     get,
     path = "/admin/log-level",
+    operation_id = "getLogLevel",
     tag = "operation",
     responses((status = 200, description = "The level", body = LogLevel))
 )]
-pub(super) async fn log_level(_caller: Caller) -> Json<LogLevel> {
+pub(super) async fn log_level(_caller: Caller, Params(Nothing {}): Params<Nothing>) -> Json<LogLevel> {
     Json(telemetry::log_level().into())
 }
 
@@ -84,7 +128,9 @@ pub(super) async fn log_level(_caller: Caller) -> Json<LogLevel> {
 #[utoipa::path(
     put,
     path = "/admin/log-level",
+    operation_id = "setLogLevel",
     tag = "operation",
+    extensions(("x-asks-anew" = json!(true))),
     request_body = NewLogLevel,
     responses((status = 200, description = "The level from now on", body = LogLevel))
 )]
@@ -103,9 +149,10 @@ pub(super) async fn set_log_level(
 #[utoipa::path(
     get,
     path = "/livez",
+    operation_id = "getLiveness",
     tag = "operation",
     security(()),
-    responses((status = 200, description = "Alive", body = Object, example = json!({"status": "ok"})))
+    responses((status = 200, description = "Alive", body = Alive))
 )]
 pub(super) async fn livez() -> Json<Value> {
     Json(serde_json::json!({"status": "ok"}))
@@ -115,6 +162,7 @@ pub(super) async fn livez() -> Json<Value> {
 #[utoipa::path(
     get,
     path = "/readyz",
+    operation_id = "getReadiness",
     tag = "operation",
     security(()),
     responses(
@@ -132,9 +180,10 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> (StatusCode, Json<Rea
 #[utoipa::path(
     get,
     path = "/metrics",
+    operation_id = "getMetrics",
     tag = "operation",
     security(()),
-    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"))
+    responses((status = 200, description = "The metrics", body = Metrics, content_type = "text/plain"))
 )]
 pub(super) async fn metrics() -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], telemetry::rendered())

@@ -21,8 +21,10 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
+use super::browser::protect;
 use super::error::Problem;
 use super::limits;
+use super::reads::Asked;
 use crate::domain::error::{Error, Kind};
 use crate::telemetry::{self, RequestIds, Trace, Whose, scrubbed};
 
@@ -31,6 +33,9 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// In: the trace that a request belongs to (W3C Trace Context).
 const TRACE: HeaderName = HeaderName::from_static("traceparent");
+
+/// By which protocol the client came to the proxy in front of us.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// How long a handler may take; the longest wait inside is a pairing code.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -41,10 +46,16 @@ pub(super) async fn edge(request: Request, next: Next) -> Response {
     limits::begin();
     let id = request_id(request.headers());
     let method = named(request.method());
+    let asked = Asked::of(request.method(), request.headers());
+    // Set by the proxy in front that ends TLS. A client that says so by itself only obliges itself.
+    let secure = request.headers().get(FORWARDED_PROTO).is_some_and(|proto| proto == "https");
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let ids = RequestIds::new(id.to_str().unwrap_or_default(), trace(request.headers()));
     let mut response = telemetry::of_request(ids, guarded(next.run(request))).await;
+    if let Some(asked) = asked {
+        response = asked.answer(response).await;
+    }
     telemetry::at_request(ids, || {
         let problem = response.extensions_mut().remove::<Problem>();
         if let Some(problem) = problem.or_else(|| silent(&response)) {
@@ -61,6 +72,7 @@ pub(super) async fn edge(request: Request, next: Next) -> Response {
     });
     response.headers_mut().insert(REQUEST_ID, id);
     limits::tell(response.headers_mut());
+    protect(response.headers_mut(), secure);
     response
 }
 

@@ -33,7 +33,7 @@ impl From<Error> for Problem {
             Kind::Unauthorized => StatusCode::UNAUTHORIZED,
             Kind::Forbidden => StatusCode::FORBIDDEN,
             // The whole service is full, not this caller too fast.
-            Kind::Busy if matches!(error.code, "ledger_busy" | "archive_busy") => {
+            Kind::Busy if matches!(error.code, "ledger_busy" | "archive_busy" | "store_busy") => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Kind::Busy => StatusCode::TOO_MANY_REQUESTS,
@@ -127,9 +127,9 @@ impl Problem {
             kind: format!("urn:recado:problem:{}", self.error.code),
             title: self.status.canonical_reason().unwrap_or("Problem"),
             status: self.status.as_u16(),
-            detail,
+            detail: cut(detail, DETAIL),
             code: self.error.code,
-            field: self.error.field.as_deref(),
+            field: self.error.field.as_deref().map(|field| cut(field, FIELD)),
             scope: self.limit.map(|(scope, _)| scope),
             request_id,
         };
@@ -148,6 +148,16 @@ impl Problem {
     }
 }
 
+/// The longest detail in characters: a cause may be longer than a client has use for.
+const DETAIL: usize = 1024;
+
+/// The longest field in characters: its name may be the client's, and is not to be sent back without end.
+const FIELD: usize = 256;
+
+fn cut(text: &str, limit: usize) -> &str {
+    text.char_indices().nth(limit).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::empty());
@@ -164,30 +174,39 @@ impl IntoResponse for Problem {
 pub(super) struct Details<'a> {
     /// Names the kind of problem; ends in the code.
     #[serde(rename = "type")]
-    #[schema(example = "urn:recado:problem:invalid_text")]
+    #[schema(
+        pattern = "^urn:recado:problem:[a-z0-9_]+$",
+        max_length = 128,
+        example = "urn:recado:problem:invalid_text"
+    )]
     kind: String,
     /// The status in words.
-    #[schema(example = "Bad Request")]
+    #[schema(max_length = 64, example = "Bad Request")]
     title: &'a str,
     /// The status.
-    #[schema(example = 400)]
+    #[schema(minimum = 400, maximum = 599, example = 400)]
     status: u16,
     /// What is wrong, for people.
-    #[schema(example = "must be 1 to 65536 bytes")]
+    #[schema(max_length = 1024, example = "must be 1 to 65536 bytes")]
     detail: &'a str,
     /// What is wrong, for programs. Stable.
-    #[schema(example = "invalid_text")]
+    #[schema(pattern = "^[a-z0-9_]+$", min_length = 1, max_length = 64, example = "invalid_text")]
     code: &'a str,
     /// The part of the request that is wrong: a path in the body, a parameter or a header.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "content.text")]
+    #[schema(max_length = 256, example = "content.text")]
     field: Option<&'a str>,
     /// The limit that is reached: `ip`, `auth_failures`, `token`, `tenant` or `session`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "token")]
     scope: Option<&'a str>,
     /// Finds this request in the log.
-    #[schema(example = "0192f0c1-7b7a-7000-8000-000000000001")]
+    #[schema(
+        pattern = "^[-_.0-9A-Za-z]+$",
+        min_length = 1,
+        max_length = 64,
+        example = "0192f0c1-7b7a-7000-8000-000000000001"
+    )]
     request_id: &'a str,
 }
 

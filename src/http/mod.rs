@@ -7,8 +7,10 @@
 pub mod actor;
 mod admin;
 mod auth;
+mod browser;
 mod chats;
 mod client;
+mod codes;
 mod dead_letters;
 mod edge;
 mod error;
@@ -23,6 +25,7 @@ mod openapi;
 mod page;
 mod pairing;
 mod qr;
+mod reads;
 mod server;
 mod sessions;
 mod socket;
@@ -167,7 +170,7 @@ fn app(api: Arc<Api>) -> Router {
     let cors = cors(&api.config.cors_origins);
     let app = if api.config.serves {
         let (router, _) = routes().split_for_parts();
-        router.merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
+        router.merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", openapi()))
     } else {
         signs_of_life().split_for_parts().0
     };
@@ -197,10 +200,11 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     Some(
         CorsLayer::new()
             .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
             .allow_headers([
                 header::AUTHORIZATION,
                 header::CONTENT_TYPE,
+                header::IF_NONE_MATCH,
                 named("idempotency-key"),
                 edge::REQUEST_ID,
             ])
@@ -209,9 +213,16 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
                 named("idempotent-replayed"),
                 header::RETRY_AFTER,
                 header::LOCATION,
-                limits::HEADERS[0].clone(),
-                limits::HEADERS[1].clone(),
-                limits::HEADERS[2].clone(),
+                header::ETAG,
+                header::WWW_AUTHENTICATE,
+                header::LINK,
+                named("ratelimit"),
+                named("ratelimit-policy"),
+                named("ratelimit-limit"),
+                named("ratelimit-remaining"),
+                named("ratelimit-reset"),
+                named("deprecation"),
+                named("sunset"),
             ])
             .max_age(Duration::from_secs(3600)),
     )

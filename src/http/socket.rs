@@ -21,11 +21,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use super::Api;
 use super::auth::{Caller, bearer};
 use super::error::{Problem, Result};
-use super::events::{cursor, filter};
+use super::events::{cursor, filter, kinds_schema};
 use super::input::Params;
 use super::server::told;
 use crate::actors::following::{Following, Shown};
 use crate::domain::cursor::Cursor;
+use crate::domain::ids::SessionId;
 use crate::telemetry;
 
 /// How often a quiet client is asked whether it is there.
@@ -75,15 +76,17 @@ impl Sockets {
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
     /// Events after this cursor, kept ones first; only new ones when absent.
-    #[param(example = "0")]
+    #[param(value_type = Option<Cursor>, example = "0")]
     after: Option<String>,
     /// Only of this session.
+    #[param(value_type = Option<SessionId>)]
     session_id: Option<String>,
     /// Only these types, separated by commas.
     #[serde(rename = "type")]
-    #[param(rename = "type", example = "message.received,message.sent")]
+    #[param(rename = "type", schema_with = kinds_schema)]
     kinds: Option<String>,
     /// The API key, for browsers, which cannot set a header here.
+    #[param(min_length = 1, max_length = 512, example = "rec_…")]
     token: Option<String>,
 }
 
@@ -93,11 +96,12 @@ pub(super) struct Wanted {
 #[utoipa::path(
     get,
     path = "/ws/sessions",
+    operation_id = "followEvents",
     tag = "events",
     params(Wanted),
     responses(
         (status = 101, description = "Frames follow"),
-        (status = 426, description = "Not a WebSocket handshake", body = super::error::Details<'static>),
+        (status = 426, description = "Not a WebSocket handshake"),
     )
 )]
 pub(super) async fn follow(

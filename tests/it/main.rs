@@ -12,6 +12,7 @@ mod app;
 mod arrows;
 mod backup;
 mod bad_input;
+mod contract;
 mod deployment;
 mod first_key;
 mod flow_events;

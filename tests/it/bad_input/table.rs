@@ -110,6 +110,8 @@ fn ids() -> Vec<Case> {
         get("/sessions/7", (400, "invalid_id", "sessionId")),
         get("/sessions/%FF", (400, "invalid_path", "path")),
         get("/sessions/{session}x", (400, "invalid_id", "sessionId")),
+        get("/sessions/0192f0c17b7a70008000000000000001", (400, "invalid_id", "sessionId")),
+        get("/sessions/%7B0192f0c1-7b7a-7000-8000-000000000001%7D", (400, "invalid_id", "sessionId")),
         get("/sessions/{unknown}", no_session),
         get("/sessions/{foreign}", no_session),
         get("/sessions/{unknown}/timeline", no_session),
@@ -130,6 +132,9 @@ fn ids() -> Vec<Case> {
         get("/chats/abc/messages", (400, "invalid_address", "jid")),
         get("/chats/1@nowhere/messages", (400, "invalid_address", "jid")),
         get("/chats/123/messages", (400, "invalid_address", "jid")),
+        get("/chats/%2015550100199@lid%20/messages", (400, "invalid_address", "jid")),
+        get("/chats/15550100199:x@lid/messages", (400, "invalid_address", "jid")),
+        get("/chats/120363:1@g.us/messages", (400, "invalid_address", "jid")),
     ]
 }
 
@@ -267,6 +272,13 @@ fn sessions() -> Vec<Case> {
             sandbox("wss://web.whatsapp.com/ws/chat", &key),
             (400, "sandbox_on_real_host", "endpoint.url"),
         ),
+        post(
+            "/sessions",
+            r#"{"start":false,"endpoint":{"kind":"whatsapp","url":"ws://127.0.0.1/ws"}}"#,
+            (400, "unknown_field", "endpoint.url"),
+        ),
+        post("/sessions", sandbox("ws://127.0.0.1/ws here", &key), (400, "invalid_endpoint", "endpoint.url")),
+        post("/sessions?dryRun=true", "{}", (400, "unknown_field", "dryRun")),
         post("/sessions/{session}/start", r#"{"now":true}"#, (400, "unknown_field", "now")),
         post("/sessions/{session}/stop", "[]", (400, "invalid_type", "body")),
     ]
@@ -323,6 +335,8 @@ fn linking() -> Vec<Case> {
         plain("POST", code, (400, "missing_field", "phone")),
         post(code, r#"{"phone":15550100199}"#, (400, "invalid_type", "phone")),
         post(code, r#"{"phone":"call me"}"#, phone),
+        post(code, r#"{"phone":"+12345"}"#, phone),
+        post(code, r#"{"phone":"0155501001"}"#, phone),
         post(code, r#"{"phone":"120363000000000000@g.us"}"#, phone),
         post(code, good, (409, "session_not_running", "")),
         post("/sessions/{unknown}/pairing-code", good, (404, "session_not_found", "")),
@@ -339,6 +353,8 @@ fn events() -> Vec<Case> {
         get("/events?limit=0", (400, "invalid_limit", "limit")),
         get("/events?type=nonsense", kind),
         get("/events?type=message.sent,", kind),
+        get("/messages/{unknown}?full=1", (400, "unknown_field", "full")),
+        get("/admin/tree?depth=2", (400, "unknown_field", "depth")),
         get("/events?sessionId=nonsense", (400, "invalid_id", "sessionId")),
         get("/events?session={session}", (400, "unknown_field", "session")),
         get("/ws/sessions", (426, "websocket_expected", "")),

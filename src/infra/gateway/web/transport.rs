@@ -46,7 +46,7 @@ impl Route {
     pub(super) fn to(endpoint: &Endpoint) -> Result<Self> {
         endpoint.check()?;
         let (text, is_sandbox) = match endpoint {
-            Endpoint::Whatsapp => (WHATSAPP_WEB_WS_URL, false),
+            Endpoint::Whatsapp {} => (WHATSAPP_WEB_WS_URL, false),
             Endpoint::Sandbox { url, .. } => (url.as_str(), true),
         };
         let refuse = |code| Error::invalid("endpoint.url", code, "is not an address that a session may have");
@@ -210,7 +210,7 @@ mod tests {
         ] {
             assert!(route(url).is_err(), "{url}");
         }
-        assert!(Route::to(&Endpoint::Whatsapp).unwrap().sandbox.is_none());
+        assert!(Route::to(&Endpoint::Whatsapp {}).unwrap().sandbox.is_none());
     }
 
     #[test]
