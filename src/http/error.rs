@@ -198,7 +198,7 @@ pub(super) struct Details<'a> {
     field: Option<&'a str>,
     /// The limit that is reached: `ip`, `auth_failures`, `token`, `tenant` or `session`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "token")]
+    #[schema(min_length = 1, max_length = 16, example = "token")]
     scope: Option<&'a str>,
     /// Finds this request in the log.
     #[schema(

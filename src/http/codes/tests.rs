@@ -18,7 +18,7 @@ const MAKERS: [(&str, usize); 8] = [
 ];
 
 /// Places whose failures no client of the API ever sees.
-const INSIDE: [&str; 14] = [
+const INSIDE: [&str; 13] = [
     "actors/consumer",
     "actors/intake",
     "actors/leases",
@@ -32,11 +32,10 @@ const INSIDE: [&str; 14] = [
     "infra/store/backup",
     "infra/store/history.rs",
     "infra/stream",
-    "telemetry.rs",
 ];
 
 /// Codes that stay inside though they are made where others are not.
-const UNSEEN: [(&str, &str); 19] = [
+const UNSEEN: [(&str, &str); 23] = [
     ("credential_unreadable", "ends a link"),
     ("data_folder_in_use", "ends a start"),
     ("data_folder_unusable", "ends a start"),
@@ -44,6 +43,10 @@ const UNSEEN: [(&str, &str); 19] = [
     ("event_not_found", "between consumer and store"),
     ("inbound_late", "between link and store"),
     ("invalid_body", "between nodes"),
+    ("invalid_log_format", "ends a start"),
+    ("invalid_network", "ends a start"),
+    ("invalid_rate", "ends a start"),
+    ("invalid_redis_url", "ends a start"),
     ("invalid_store_url", "ends a start"),
     ("key_exists", "between key and store"),
     ("link_closed", "inside a link"),
