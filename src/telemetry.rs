@@ -15,6 +15,7 @@ use crate::domain::error::{Error, Result};
 
 use crate::domain::event::Log;
 use crate::domain::ids::{Position, Shard};
+use crate::domain::pacing::Refusal;
 use crate::domain::time::Timestamp;
 
 /// How log lines are written.
@@ -121,7 +122,7 @@ enum MetricKind {
 }
 
 /// Every metric: kind, name, unit, help.
-const HELP: [(MetricKind, &str, Unit, &str); 21] = [
+const HELP: [(MetricKind, &str, Unit, &str); 23] = [
     (
         MetricKind::Counter,
         "http_requests_total",
@@ -161,6 +162,18 @@ const HELP: [(MetricKind, &str, Unit, &str); 21] = [
         "Dead letters shown on their stream, or not, by outcome",
     ),
     (MetricKind::Counter, "intake_orders_total", Unit::Count, "Commands of programs outside, by outcome"),
+    (
+        MetricKind::Counter,
+        "sends_paced_total",
+        Unit::Count,
+        "Looks for messages to send that ended with some that wait, by reason",
+    ),
+    (
+        MetricKind::Counter,
+        "sends_refused_total",
+        Unit::Count,
+        "Messages that WhatsApp refused for what their account did, by code",
+    ),
     (MetricKind::Gauge, "hub_clients", Unit::Count, "Clients that follow events"),
     (MetricKind::Gauge, "hub_lag", Unit::Count, "Entries the hub has not shown yet"),
     (
@@ -231,6 +244,20 @@ pub fn dead_letter_copy(outcome: &'static str) {
 /// Commands that programs outside appended to the intake, by outcome: `accepted`, `refused`, `put_off`.
 pub fn intake_orders(outcome: &'static str, orders: usize) {
     metrics::counter!("intake_orders_total", "outcome" => outcome).increment(count(orders));
+}
+
+/// Messages of a session wait, for a reason.
+pub fn sends_paced(reason: &'static str) {
+    metrics::counter!("sends_paced_total", "reason" => reason).increment(1);
+}
+
+/// WhatsApp refused a message for what its account did.
+pub fn sends_refused(refusal: Refusal) {
+    let code = match refusal {
+        Refusal::NewChats => "463",
+        Refusal::Sends => "429",
+    };
+    metrics::counter!("sends_refused_total", "code" => code).increment(1);
 }
 
 /// Clients connected to the hub, and how far it is behind, in entries.

@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 pub mod ids;
 pub mod message;
+pub mod pacing;
 pub mod retry;
 pub mod session;
 pub mod time;

@@ -83,8 +83,12 @@ pub struct MessageView {
     pub content: Content,
     /// Where it stands (`delivered` for what came in).
     pub state: MessageState,
-    /// Why it failed, stable.
+    /// Why it failed, stable; of a queued one, why it waits: `paced_warm_up`, `paced_new_chats`, `paced_rate`,
+    /// `paced_cool_down`.
     pub code: Option<String>,
+    /// From when a message that waits may go, at the earliest. Only where one message is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
     /// Why it failed, for people.
     pub failure: Option<String>,
     /// When it was accepted or sent.

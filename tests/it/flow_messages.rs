@@ -57,13 +57,13 @@ async fn a_refusal_by_whatsapp_ends_the_message_with_its_code() {
     let nack = FaultSpec {
         phone: Some(ana.phone.clone()),
         times: Some(1),
-        code: Some(463),
+        code: Some(479),
         ..FaultSpec::new(FaultKind::Nack)
     };
     app.sandbox().add_fault(nack).unwrap();
     let id = app.send(&ana, &bruno.phone, "no").await;
     let failed = app.message(&id, &["failed"]).await;
-    assert_eq!(failed["code"], "nack_463");
+    assert_eq!(failed["code"], "nack_479");
     let next = app.send(&ana, &bruno.phone, "yes").await;
     app.message(&next, &["delivered"]).await;
 }

@@ -19,4 +19,5 @@ mod flow_messages;
 mod flow_sessions;
 #[path = "../suite/invariants.rs"]
 mod invariants;
+mod pacing;
 mod socket;

@@ -59,6 +59,7 @@ pub(crate) fn message(row: &impl Columns) -> Result<MessageView> {
         content: Content::stored(row.text(6)?),
         state: progress::state(row.int(7)?)?,
         code: row.opt_text(8)?,
+        not_before: None,
         failure: row.opt_text(9)?,
         timestamp: Timestamp(row.int(10)?),
         updated_at: Timestamp(row.int(11)?),
