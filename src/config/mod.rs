@@ -227,13 +227,7 @@ impl Config {
             ledger_depth: reader.number("RECADO_LEDGER_DEPTH", 16..=1_000_000),
             session_queue: reader.number("RECADO_SESSION_QUEUE", 1..=1_000_000),
             message_deadline: reader.seconds("RECADO_MESSAGE_DEADLINE_SECS", 5..=604_800),
-            pacing: Rules {
-                per_minute: reader.most("RECADO_PACE_PER_MINUTE"),
-                per_day: reader.most("RECADO_PACE_PER_DAY"),
-                new_chats_per_day: reader.most("RECADO_PACE_NEW_CHATS_PER_DAY"),
-                warm_up_days: reader.number("RECADO_PACE_WARM_UP_DAYS", 0..=365),
-                cool_down: reader.seconds("RECADO_PACE_COOL_DOWN_SECS", 0..=86_400),
-            },
+            pacing: Self::pacing(reader),
             login_gate: reader.number("RECADO_LOGIN_GATE", 1..=10_000),
             max_sessions: reader.number("RECADO_MAX_SESSIONS", 1..=1_000_000),
             hub_buffer: reader.number("RECADO_HUB_BUFFER", 16..=65_536),
@@ -264,6 +258,16 @@ impl Config {
                 keep: reader.number("RECADO_BACKUP_KEEP", 1..=10_000),
             },
             stop: reader.seconds("RECADO_STOP_SECS", 5..=600),
+        }
+    }
+
+    fn pacing(reader: &mut Reader<'_>) -> Rules {
+        Rules {
+            per_minute: reader.most("RECADO_PACE_PER_MINUTE"),
+            per_day: reader.most("RECADO_PACE_PER_DAY"),
+            new_chats_per_day: reader.most("RECADO_PACE_NEW_CHATS_PER_DAY"),
+            warm_up_days: reader.number("RECADO_PACE_WARM_UP_DAYS", 0..=365),
+            cool_down: reader.seconds("RECADO_PACE_COOL_DOWN_SECS", 0..=86_400),
         }
     }
 

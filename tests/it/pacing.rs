@@ -10,8 +10,7 @@ use crate::app::{Account, TestApp};
 
 /// From now on WhatsApp lets this account write only to accounts that it has spoken with.
 fn locked(app: &TestApp, account: &Account) {
-    let lock =
-        FaultSpec { phone: Some(account.phone.clone()), ..FaultSpec::new(FaultKind::NackStrangers) };
+    let lock = FaultSpec { phone: Some(account.phone.clone()), ..FaultSpec::new(FaultKind::NackStrangers) };
     app.sandbox().add_fault(lock).unwrap();
 }
 
@@ -121,11 +120,15 @@ async fn daily_allowances_are_shown_and_kept() {
     let pacing = app.get(&format!("/sessions/{}/pacing", ana.session)).await;
     assert_eq!(pacing["messages"], serde_json::json!({"used": 3, "limit": 3, "left": 0}));
     assert_eq!(pacing["newChats"], serde_json::json!({"used": 1, "limit": 1, "left": 0}));
-    assert_eq!((&pacing["waits"]["code"], &pacing["waits"]["notBefore"]), (&"paced_rate".into(), &pacing["resetsAt"]));
+    assert_eq!(
+        (&pacing["waits"]["code"], &pacing["waits"]["notBefore"]),
+        (&"paced_rate".into(), &pacing["resetsAt"])
+    );
     let waits = waiting(&app, &fourth).await;
     assert_eq!((&waits["code"], &waits["notBefore"]), (&"paced_rate".into(), &pacing["resetsAt"]));
     // What it is told to do with its life does not wait, and neither does what stops it lose anything.
-    let stop = app.call("POST", &format!("/sessions/{}/stop", ana.session), Some(serde_json::json!({}))).await;
+    let stop =
+        app.call("POST", &format!("/sessions/{}/stop", ana.session), Some(serde_json::json!({}))).await;
     assert_eq!(stop.status, 202);
     app.state(&ana.session, "stopped").await;
     waiting(&app, &held).await;

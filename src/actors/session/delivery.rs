@@ -84,9 +84,7 @@ impl Delivery {
         self.waiting.remove(&wa_id);
         let (state, failure) = match refusal {
             None => (MessageState::Sent, None),
-            Some(code) => {
-                (MessageState::Failed, Some((format!("nack_{code}"), pacing::refused(code))))
-            }
+            Some(code) => (MessageState::Failed, Some((format!("nack_{code}"), pacing::refused(code)))),
         };
         self.news.push(MessageNews { wa_id, state, failure, at });
     }

@@ -17,9 +17,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::pacing::{Refusal, Rules};
 use crate::domain::retry::Schedule;
 use crate::domain::time::{Timestamp, now};
-use crate::domain::write::{
-    InboundMessage, Outcome, Paced, Refused, Release, Take, TakePaced, Taken, Write,
-};
+use crate::domain::write::{InboundMessage, Outcome, Paced, Refused, Release, Take, TakePaced, Taken, Write};
 use crate::telemetry;
 
 /// The shortest time between two looks: what becomes due within it is taken together.
@@ -208,7 +206,9 @@ impl State {
         self.pacing.set_timer(myself, at);
         let more = paced.waits.is_none() && (paced.more || self.pacing.release);
         if more && paced.taken.is_empty() {
-            myself.cast(Msg::Queued).map_err(|_stopped| Error::unavailable("stopping", "the session ends"))?;
+            myself
+                .cast(Msg::Queued)
+                .map_err(|_stopped| Error::unavailable("stopping", "the session ends"))?;
         }
         Ok(paced.taken)
     }
@@ -217,6 +217,7 @@ impl State {
     pub(super) async fn paced(&mut self, myself: &ActorRef<Msg>) -> Result<()> {
         let at = now();
         self.pacing.timer = None;
+        self.pacing.waits = self.pacing.waits.filter(|until| at < *until);
         if self.pacing.holding && self.pacing.held_until.is_some_and(|until| until <= at) {
             self.pacing.held_until = None;
             self.pacing.release = true;

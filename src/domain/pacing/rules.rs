@@ -136,5 +136,8 @@ fn wait(code: Reason, not_before: Timestamp, now: Timestamp) -> Option<Wait> {
 }
 
 fn latest(waits: [Option<Wait>; 3]) -> Option<Wait> {
-    waits.into_iter().flatten().reduce(|one, other| if other.not_before > one.not_before { other } else { one })
+    waits
+        .into_iter()
+        .flatten()
+        .reduce(|one, other| if other.not_before > one.not_before { other } else { one })
 }

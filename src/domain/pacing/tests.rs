@@ -188,7 +188,11 @@ fn after_463_new_chats_wait_and_known_ones_go_on() {
     let mut history = History::default();
     history.note_refused(&rules, Refusal::of(463).unwrap(), at(0));
     history.note_refused(&rules, Refusal::NewChats, at(HOUR / 2));
-    assert_eq!(history.chats, Refusals { count: 1, until: at(HOUR) }, "what was under way makes it no longer");
+    assert_eq!(
+        history.chats,
+        Refusals { count: 1, until: at(HOUR) },
+        "what was under way makes it no longer"
+    );
     let wait = rules.before(&history, true, at(1)).unwrap();
     assert_eq!((wait.code, wait.not_before), (Reason::CoolDown, at(HOUR)));
     assert_eq!(rules.before(&history, false, at(1)), None);

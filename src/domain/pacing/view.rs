@@ -84,7 +84,8 @@ impl PacingView {
             new_chats: allowance(rules.new_chats_per_day, begun),
             resets_at: rules.next_day(history, now),
             warm_up: rules.warming(history, now).map(|(day, days)| WarmUp { day, days }),
-            cool_down: cool_down.map(|wait| CoolDown { until: wait.not_before, in_a_row: history.chats.count }),
+            cool_down: cool_down
+                .map(|wait| CoolDown { until: wait.not_before, in_a_row: history.chats.count }),
         }
     }
 }

@@ -82,7 +82,17 @@ pub(crate) fn history(row: &impl Columns, first: usize) -> Result<History> {
 /// The same as columns, without when it was linked.
 pub(crate) fn columns(history: &History) -> [i64; 9] {
     let History { day, sent, new_chats, rate_at, new_chat_at, chats, sends, .. } = history;
-    [*day, *sent, *new_chats, rate_at.0, new_chat_at.0, chats.count, chats.until.0, sends.count, sends.until.0]
+    [
+        *day,
+        *sent,
+        *new_chats,
+        rate_at.0,
+        new_chat_at.0,
+        chats.count,
+        chats.until.0,
+        sends.count,
+        sends.until.0,
+    ]
 }
 
 /// Whether chats with this address are begun: groups and channels are not.

@@ -151,12 +151,14 @@ async fn put(tx: &mut Tx<'_>, all: &[(usize, &TakePaced, Judged)]) -> Result<()>
         let at = take.take.at.0;
         commands.extend(judged.held.iter().map(|command| (command.0, at)));
         commands.extend(judged.answer.taken.iter().map(|taken| (taken.command.0, at)));
-        messages.extend(judged.answer.taken.iter().filter_map(|taken| Some((taken.message.as_ref()?.id.0, at))));
+        messages
+            .extend(judged.answer.taken.iter().filter_map(|taken| Some((taken.message.as_ref()?.id.0, at))));
         pauses.extend(judged.answer.waits.map(|wait| (take.take.session.0, wait.not_before.0)));
     }
     for (sql, pairs) in [(TAKEN, commands), (SENDING, messages), (PAUSE, pauses)] {
         if !pairs.is_empty() {
-            let cells = Cells::new().ids(pairs.iter().map(|(id, _)| *id)).ints(pairs.iter().map(|(_, at)| *at));
+            let cells =
+                Cells::new().ids(pairs.iter().map(|(id, _)| *id)).ints(pairs.iter().map(|(_, at)| *at));
             execute(tx.conn, sql, cells).await?;
         }
     }

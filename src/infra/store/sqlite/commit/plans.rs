@@ -3,7 +3,8 @@
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::{
-    accept, auth, chats, consumers, idempotency, inbound, leases, life, paced, progress, sessions, sweep, work,
+    accept, auth, chats, consumers, idempotency, inbound, leases, life, paced, progress, sessions, sweep,
+    work,
 };
 use crate::infra::store::Store;
 use crate::infra::store::sqlite::read::sessions::{BEHIND, TO_RUN};
