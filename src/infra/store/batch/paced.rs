@@ -148,3 +148,6 @@ pub(crate) fn judge(take: &TakePaced, history: &mut History, candidates: Vec<Can
 fn sooner(one: Option<Wait>, other: Wait) -> Wait {
     one.filter(|one| one.not_before <= other.not_before).unwrap_or(other)
 }
+
+#[cfg(test)]
+mod tests;
