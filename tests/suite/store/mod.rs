@@ -46,6 +46,7 @@ macro_rules! store_suite {
             }
             pacing {
                 a_message_to_a_new_chat_waits_and_holds_no_other_back
+                what_is_held_is_looked_at_when_it_is_released
                 a_held_chat_that_answers_goes_on_in_order
                 a_spent_rate_leaves_all_queued_and_the_session_in_peace
                 a_message_is_counted_once_however_often_it_is_taken

@@ -75,13 +75,22 @@ pub async fn a_message_to_a_new_chat_waits_and_holds_no_other_back(world: World)
     assert_eq!(world.message_view(ana).await.state, Sending);
     let counted = history(&world, session).await;
     assert_eq!((counted.sent, counted.new_chats), (4, 1));
-    // What is held is looked at no more, until it is released.
+}
+
+pub async fn what_is_held_is_looked_at_when_it_is_released(world: World) {
+    let session = world.session().await;
+    let at = now();
+    let ids_of =
+        [to(&world, session, ANA).await, to(&world, session, BEA).await, to(&world, session, BEA).await];
+    let first = paced(&world, asking(&world, session, new_chats(1), at)).await;
+    assert_eq!((ids(&first.taken), first.holds), (ids_of[..1].to_vec(), 2));
     let idle = paced(&world, TakePaced { holds: true, ..asking(&world, session, new_chats(1), at) }).await;
     assert!(idle.taken.is_empty() && idle.held.is_none() && !idle.more);
     let release = Release { oldest: TakePaced::LOOK, chats: Vec::new() };
-    let next = TakePaced { holds: true, release, ..asking(&world, session, new_chats(1), wait.not_before) };
+    let tomorrow = first.held.unwrap().not_before;
+    let next = TakePaced { holds: true, release, ..asking(&world, session, new_chats(1), tomorrow) };
     let next = paced(&world, next).await;
-    assert_eq!((ids(&next.taken), next.released), (vec![bea, bea_too], 2));
+    assert_eq!((ids(&next.taken), next.released), (ids_of[1..].to_vec(), 2));
     assert_eq!(history(&world, session).await.new_chats, 1, "a new day");
 }
 
