@@ -26,7 +26,7 @@ use crate::domain::ids::{Fence, SessionId};
 use crate::domain::pacing::Rules;
 use crate::domain::retry::Schedule;
 use crate::domain::session::SessionState;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, now};
 use crate::domain::view::SessionView;
 use crate::infra::gateway::{Gateway, SendError};
 use crate::infra::store::Store;
@@ -76,7 +76,7 @@ pub struct Arguments {
 pub enum Msg {
     /// There may be commands: look.
     Wake,
-    /// Messages were queued: look, if there is a link to send them on. Else they wait for it.
+    /// Messages were queued: look, if there is a link to send them on and any may go. Else they wait for that.
     Queued,
     /// Look after deadlines.
     Tick,
@@ -148,7 +148,7 @@ impl Actor for Session {
     ) -> Result<(), ActorProcessingErr> {
         let done = match msg {
             Msg::Wake => state.work(&myself).await,
-            Msg::Queued if state.connection.live().is_none() => Ok(()),
+            Msg::Queued if state.connection.live().is_none() || state.pacing.waits(now()) => Ok(()),
             Msg::Queued => state.work(&myself).await,
             Msg::Tick => {
                 state._tick = Some(send_tick(&myself));
