@@ -229,8 +229,9 @@ impl State {
     /// WhatsApp refused a message for what the account did.
     #[expect(clippy::wildcard_enum_match_arm, reason = "any other answer is a mistake of ours, and told")]
     pub(super) async fn refused(&mut self, refusal: Refusal) -> Result<()> {
+        telemetry::sends_refused(refusal);
         let rules = self.pacing.rules;
-        if rules.cool_down.is_zero() {
+        if !rules.rests_after(refusal) {
             return Ok(());
         }
         let refused = Refused { fence: self.fence, session: self.id, refusal, rules, at: now() };
@@ -238,7 +239,6 @@ impl State {
             Outcome::Cooling(until) => self.pacing.cooling = until,
             other => return Err(Error::bug(format!("a refusal was answered with {other:?}"))),
         }
-        telemetry::sends_refused(refusal);
         tracing::warn!(session.id = %self.id, ?refusal, "WhatsApp refuses what this account does; it rests for a while");
         Ok(())
     }

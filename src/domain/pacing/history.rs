@@ -60,7 +60,7 @@ impl History {
 
     /// Notes a refusal. One that comes while its cool-down lasts was on its way already and makes it no longer.
     pub fn note_refused(&mut self, rules: &Rules, refusal: Refusal, now: Timestamp) {
-        if rules.cool_down.is_zero() {
+        if !rules.rests_after(refusal) {
             return;
         }
         let refusals = self.refusals(refusal);
@@ -102,7 +102,7 @@ impl History {
 impl Refusals {
     /// After the cool-down comes a time as long, in which one more refusal doubles the next.
     pub(super) fn forgotten(self, rules: &Rules, refusal: Refusal) -> Timestamp {
-        if self.count == 0 || rules.cool_down.is_zero() {
+        if self.count == 0 || !rules.rests_after(refusal) {
             return Timestamp::default();
         }
         self.until.after(rules.cool_down(refusal, self.count))

@@ -25,6 +25,16 @@ impl Rules {
         self.per_minute.is_some() || self.per_day.is_some() || self.new_chats_per_day.is_some()
     }
 
+    /// Whether something rests after such a refusal. 429 would stop known chats too: that only where sends are limited.
+    #[must_use]
+    pub fn rests_after(&self, refusal: Refusal) -> bool {
+        let asked_for = match refusal {
+            Refusal::NewChats => true,
+            Refusal::Sends => self.per_minute.is_some() || self.per_day.is_some(),
+        };
+        asked_for && !self.cool_down.is_zero()
+    }
+
     /// What every message has to wait for; `None`: one may go now.
     #[must_use]
     pub fn before_any(&self, history: &History, now: Timestamp) -> Option<Wait> {
@@ -114,7 +124,7 @@ impl Rules {
     }
 
     pub(super) fn cooling(&self, history: &History, refusal: Refusal, now: Timestamp) -> Option<Wait> {
-        if self.cool_down.is_zero() {
+        if !self.rests_after(refusal) {
             return None;
         }
         wait(Reason::CoolDown, history.refusals(refusal).until, now)

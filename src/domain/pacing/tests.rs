@@ -207,13 +207,18 @@ fn after_463_new_chats_wait_and_known_ones_go_on() {
 }
 
 #[test]
-fn after_429_everything_waits_but_not_for_long() {
-    let rules = Rules { cool_down: Duration::from_secs(3600), ..Rules::default() };
+fn after_429_everything_waits_but_not_for_long_and_only_where_sends_are_limited() {
+    let unlimited = Rules { cool_down: Duration::from_secs(3600), ..Rules::default() };
     let mut history = History::default();
+    history.note_refused(&unlimited, Refusal::Sends, at(0));
+    assert_eq!(history, History::default());
+    let rules = Rules { per_day: Some(200), ..unlimited };
     history.note_refused(&rules, Refusal::of(429).unwrap(), at(0));
     let wait = rules.before(&history, false, at(1)).unwrap();
     assert_eq!((wait.code, wait.not_before), (Reason::CoolDown, at(60_000)));
     assert_eq!(rules.before(&history, true, at(60_000)), None);
+    assert_eq!(unlimited.before(&history, true, at(1)), None, "the limit was taken away");
+    assert_eq!(history.forgets_at(&unlimited), Timestamp::default());
     assert!([400, 404, 479, 503].into_iter().all(|code| Refusal::of(code).is_none()));
 }
 

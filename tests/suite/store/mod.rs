@@ -54,6 +54,7 @@ macro_rules! store_suite {
                 refusals_are_remembered_and_grow
                 an_account_is_linked_once_however_often_it_logs_in
                 a_held_message_ends_at_its_deadline_and_with_its_session
+                a_message_behind_a_spent_rate_fails_as_held_and_one_without_an_answer_does_not
                 many_held_messages_are_looked_at_in_bounded_steps
                 nothing_of_a_tenants_pacing_is_shown_to_another
             }

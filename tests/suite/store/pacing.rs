@@ -231,11 +231,36 @@ pub async fn a_held_message_ends_at_its_deadline_and_with_its_session(world: Wor
     assert!(matches!(world.write(Write::Sweep(sweep)).await.unwrap(), Outcome::Swept(1)));
     let failed = world.message_view(overdue.message.unwrap().id).await;
     assert_eq!((failed.state, failed.code.as_deref()), (Failed, Some("deadline_passed")));
+    assert!(failed.failure.as_deref().unwrap().contains("held by the pacing"), "{failed:?}");
     assert_eq!(world.view(session).await.queued, 1);
     world.done(Write::DeleteSession(world.fence, session)).await;
     let ended = world.message_view(kept).await;
     assert_eq!((ended.state, ended.code.as_deref()), (Failed, Some("session_deleted")));
     world.check(Open::Refused).await;
+}
+
+pub async fn a_message_behind_a_spent_rate_fails_as_held_and_one_without_an_answer_does_not(world: World) {
+    let session = world.session().await;
+    let mut ids = Vec::new();
+    for text in ["goes", "waits"] {
+        let mut overdue = world.message_to(session, ANA, text);
+        overdue.message.as_mut().unwrap().deadline = later(-1);
+        world.accept(&overdue).await.unwrap();
+        ids.push(overdue.message.unwrap().id);
+    }
+    let rules = Rules { per_day: Some(1), ..Rules::default() };
+    let first = paced(&world, asking(&world, session, rules, now())).await;
+    assert_eq!((first.taken.len(), first.waits.unwrap().code), (1, Reason::Rate));
+    let sweep = Sweep { fence: world.fence, at: now(), keys_before: later(-60_000), limit: 9 };
+    assert!(matches!(world.write(Write::Sweep(sweep)).await.unwrap(), Outcome::Swept(2)));
+    for (id, held) in ids.into_iter().zip([false, true]) {
+        let failed = world.message_view(id).await;
+        assert_eq!((failed.state, failed.code.as_deref()), (Failed, Some("deadline_passed")));
+        let reason = failed.failure.unwrap();
+        assert_eq!(reason.contains("held by the pacing"), held, "{reason}");
+        assert_eq!(reason.contains("did not acknowledge"), !held, "{reason}");
+    }
+    world.check(Open::Allowed).await;
 }
 
 pub async fn many_held_messages_are_looked_at_in_bounded_steps(world: World) {
