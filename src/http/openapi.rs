@@ -168,6 +168,7 @@ mod tests {
             ("get", "/sessions/{id}/qr"),
             ("post", "/sessions/{id}/pairing-code"),
             ("get", "/sessions/{id}/timeline"),
+            ("get", "/sessions/{id}/pacing"),
             ("post", "/sessions/{id}/messages"),
             ("get", "/messages/{id}"),
             ("get", "/chats"),
