@@ -224,6 +224,7 @@ fn parts(
         reconnect: Schedule::exponential(Duration::from_secs(1), Duration::from_secs(60)),
         ack_within: Duration::from_secs(30),
         linger: Duration::from_secs(60),
+        pacing: config.pacing,
     };
     let node = node(config, address);
     let engines::Streams { stream, hints, intake } = engines::open_streams(config, &node.node)?;

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::domain::cluster::Roles;
 use crate::domain::cron::Cron;
 use crate::domain::limit::Rates;
+use crate::domain::pacing::Rules;
 use crate::domain::retry::{Retries, Schedule};
 use crate::http::{HttpConfig, Proxies};
 use crate::telemetry::LogFormat;
@@ -65,6 +66,8 @@ pub struct Config {
     pub session_queue: u32,
     /// When a message fails that WhatsApp has not acknowledged.
     pub message_deadline: Duration,
+    /// How much a session may send.
+    pub pacing: Rules,
     /// Logins to WhatsApp at once.
     pub login_gate: usize,
     /// Sessions of a tenant.
@@ -293,6 +296,7 @@ impl Config {
             ledger_depth: reader.number("RECADO_LEDGER_DEPTH", 16..=1_000_000),
             session_queue: reader.number("RECADO_SESSION_QUEUE", 1..=1_000_000),
             message_deadline: reader.seconds("RECADO_MESSAGE_DEADLINE_SECS", 5..=604_800),
+            pacing: Self::pacing(reader),
             login_gate: reader.number("RECADO_LOGIN_GATE", 1..=10_000),
             max_sessions: reader.number("RECADO_MAX_SESSIONS", 1..=1_000_000),
             hub_buffer: reader.number("RECADO_HUB_BUFFER", 16..=65_536),
@@ -327,6 +331,16 @@ impl Config {
         }
     }
 
+    fn pacing(reader: &mut Reader<'_>) -> Rules {
+        Rules {
+            per_minute: reader.most("RECADO_PACE_PER_MINUTE"),
+            per_day: reader.most("RECADO_PACE_PER_DAY"),
+            new_chats_per_day: reader.most("RECADO_PACE_NEW_CHATS_PER_DAY"),
+            warm_up_days: reader.number("RECADO_PACE_WARM_UP_DAYS", 0..=365),
+            cool_down: reader.seconds("RECADO_PACE_COOL_DOWN_SECS", 0..=86_400),
+        }
+    }
+
     fn cross_check(&self, reader: &mut Reader<'_>) {
         if self.mode == Mode::Production && self.encryption_key.is_none() && !reader.was_given(&KEY) {
             reader.problem(
@@ -355,6 +369,13 @@ impl Config {
                 );
             }
         }
+        let daily = self.pacing.per_day.or(self.pacing.new_chats_per_day);
+        if self.pacing.warm_up_days > 0 && daily.is_none() {
+            reader.problem(
+                "RECADO_PACE_WARM_UP_DAYS needs RECADO_PACE_PER_DAY or RECADO_PACE_NEW_CHATS_PER_DAY: there is no \
+                 daily allowance that could grow",
+            );
+        }
         if self.stop_notice + Duration::from_secs(4) > self.stop {
             reader.problem("RECADO_STOP_NOTICE_SECS must leave at least 4 s of RECADO_STOP_SECS");
         }
@@ -377,6 +398,7 @@ impl Config {
             max_sessions: self.max_sessions.into(),
             session_queue: self.session_queue.into(),
             message_deadline: self.message_deadline,
+            pacing: self.pacing,
             connections: self.connections,
             drain: self.stop / 3,
             cors_origins: self.cors_origins.clone(),

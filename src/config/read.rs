@@ -180,6 +180,11 @@ impl<'a> Reader<'a> {
         Some(Duration::from_secs(self.number(name, range) * 24 * 60 * 60))
     }
 
+    /// A limit, or none when 0.
+    pub(super) fn most(&mut self, name: &'static str) -> Option<u32> {
+        Some(self.number(name, 0..=1_000_000)).filter(|most| *most > 0)
+    }
+
     /// A number whose default depends on something else.
     pub(super) fn number_or<T>(&mut self, name: &'static str, range: RangeInclusive<T>, default: T) -> T
     where

@@ -148,6 +148,22 @@ fn the_example_file_lists_exactly_the_documented_variables_with_their_defaults()
 }
 
 #[test]
+fn sends_are_limited_only_where_that_is_set_and_rest_after_463_unless_that_is_not() {
+    let pacing = read(&[]).unwrap().pacing;
+    assert!(!pacing.limits() && pacing.cool_down == Duration::from_secs(3600));
+    let set = [
+        ("RECADO_PACE_PER_DAY", "200"),
+        ("RECADO_PACE_WARM_UP_DAYS", "14"),
+        ("RECADO_PACE_COOL_DOWN_SECS", "0"),
+    ];
+    let pacing = read(&set).unwrap().pacing;
+    assert_eq!((pacing.per_day, pacing.per_minute, pacing.warm_up_days), (Some(200), None, 14));
+    assert!(pacing.limits() && pacing.cool_down.is_zero());
+    let Problems(problems) = read(&[("RECADO_PACE_WARM_UP_DAYS", "14")]).unwrap_err();
+    assert!(problems[0].contains("RECADO_PACE_PER_DAY"), "{problems:#?}");
+}
+
+#[test]
 fn backups_are_nightly_unless_they_are_switched_off() {
     assert!(read(&[]).unwrap().backup.cron.is_some());
     assert_eq!(read(&[("RECADO_BACKUP_CRON", "off")]).unwrap().backup.cron, None);

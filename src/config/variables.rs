@@ -116,6 +116,31 @@ pub const VARIABLES: &[Variable] = &[
         "86400",
         "After this time a message that WhatsApp has not acknowledged fails",
     ),
+    variable(
+        "RECADO_PACE_PER_MINUTE",
+        "0",
+        "Messages a session sends within any minute, evenly spread; more wait; 0 for no limit",
+    ),
+    variable(
+        "RECADO_PACE_PER_DAY",
+        "0",
+        "Messages a session sends within a day (UTC); more wait; 0 for no limit",
+    ),
+    variable(
+        "RECADO_PACE_NEW_CHATS_PER_DAY",
+        "0",
+        "Chats a session begins within a day (UTC), in which nothing was said before; more wait; 0 for no limit",
+    ),
+    variable(
+        "RECADO_PACE_WARM_UP_DAYS",
+        "0",
+        "Days over which a freshly linked account comes from a tenth of its daily allowances to all of them; 0 for at once",
+    ),
+    variable(
+        "RECADO_PACE_COOL_DOWN_SECS",
+        "3600",
+        "How long a session begins no chats after WhatsApp refused one with 463, doubled if it does again; 0 to go on at once",
+    ),
     variable("RECADO_LOGIN_GATE", "20", "Sessions that log in at the same time"),
     variable("RECADO_MAX_SESSIONS", "10000", "Sessions a tenant may have"),
     variable(

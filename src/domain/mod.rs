@@ -14,6 +14,7 @@ pub mod event;
 pub mod ids;
 pub mod limit;
 pub mod message;
+pub mod pacing;
 pub mod retry;
 pub mod session;
 pub mod time;

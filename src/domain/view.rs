@@ -90,9 +90,13 @@ pub struct MessageView {
     pub content: Content,
     /// Where it stands (`delivered` for what came in).
     pub state: MessageState,
-    /// Why it failed, stable.
-    #[schema(max_length = 512, example = "deadline")]
+    /// Why it failed, stable; of a queued one, why it waits: `paced_warm_up`, `paced_new_chats`, `paced_rate`,
+    /// `paced_cool_down`.
+    #[schema(max_length = 512, example = "deadline_passed")]
     pub code: Option<String>,
+    /// From when a message that waits may go, at the earliest. Only where one message is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
     /// Why it failed, for people.
     #[schema(max_length = 512, example = "not sent before its deadline")]
     pub failure: Option<String>,

@@ -107,7 +107,8 @@ pub(super) async fn accept(
     Answer::to(api, StatusCode::ACCEPTED, write).await
 }
 
-/// Shows one message, sent or received, and where it stands.
+/// Shows one message, sent or received, and where it stands. One that waits because its session is paced says why
+/// (`code`), and from when it may go (`notBefore`).
 #[utoipa::path(
     get,
     path = "/messages/{id}",
@@ -123,5 +124,7 @@ pub(super) async fn show(
     Params(Nothing {}): Params<Nothing>,
 ) -> Result<Json<MessageView>> {
     let view = api.queries.message(caller.tenant, message).await?;
-    Ok(Json(view.ok_or_else(|| Error::not_found("message_not_found", "there is no such message"))?))
+    let mut view = view.ok_or_else(|| Error::not_found("message_not_found", "there is no such message"))?;
+    super::pacing::explain(&api, caller, &mut view).await?;
+    Ok(Json(view))
 }

@@ -22,6 +22,7 @@ mod limits;
 mod messages;
 mod nodes;
 mod openapi;
+mod pacing;
 mod page;
 mod pairing;
 mod qr;
@@ -56,6 +57,7 @@ use crate::actors::hubs::Hubs;
 use crate::actors::ledger::Ledgers;
 use crate::actors::limiter::Admission;
 use crate::actors::neighbours::{Neighbours, PAIRING_CODE};
+use crate::domain::pacing::Rules;
 
 /// The longest body of a request in bytes: the longest text, escaped.
 const BODY_LIMIT: usize = 256 * 1024;
@@ -121,6 +123,8 @@ pub struct HttpConfig {
     pub session_queue: i64,
     /// When a message fails that WhatsApp has not acknowledged.
     pub message_deadline: Duration,
+    /// How much a session may send: to tell when a message that waits may go.
+    pub pacing: Rules,
     /// The most connections at once; more wait to be accepted.
     pub connections: usize,
     /// How long requests under way may take when the service stops.
@@ -137,6 +141,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::show, sessions::delete))
         .routes(routes!(sessions::timeline))
+        .routes(routes!(pacing::show))
         .routes(routes!(lifecycle::start))
         .routes(routes!(lifecycle::stop))
         .routes(routes!(lifecycle::reconnect))

@@ -27,6 +27,7 @@ pub use request::{LONGEST_ID, RequestIds, Trace, at_request, of_request};
 use crate::domain::event::Log;
 use crate::domain::ids::{Position, Shard};
 use crate::domain::limit::Scope;
+use crate::domain::pacing::Refusal;
 use crate::domain::time::Timestamp;
 
 /// Where metrics gather.
@@ -81,7 +82,7 @@ enum MetricKind {
 }
 
 /// Every metric: kind, name, unit, help.
-const HELP: [(MetricKind, &str, Unit, &str); 25] = [
+const HELP: [(MetricKind, &str, Unit, &str); 27] = [
     (
         MetricKind::Counter,
         "http_requests_total",
@@ -121,6 +122,18 @@ const HELP: [(MetricKind, &str, Unit, &str); 25] = [
         "Dead letters shown on their stream, or not, by outcome",
     ),
     (MetricKind::Counter, "intake_orders_total", Unit::Count, "Commands of programs outside, by outcome"),
+    (
+        MetricKind::Counter,
+        "sends_paced_total",
+        Unit::Count,
+        "Looks for messages to send that ended with some that wait, by reason",
+    ),
+    (
+        MetricKind::Counter,
+        "sends_refused_total",
+        Unit::Count,
+        "Messages that WhatsApp refused for what their account did, by code",
+    ),
     (MetricKind::Gauge, "hub_clients", Unit::Count, "Clients that follow events"),
     (MetricKind::Gauge, "hub_lag", Unit::Count, "Entries the hub has not shown yet"),
     (
@@ -210,6 +223,20 @@ pub fn dead_letter_copy(outcome: &'static str) {
 /// Commands that programs outside appended to the intake, by outcome: `accepted`, `refused`, `put_off`.
 pub fn intake_orders(outcome: &'static str, orders: usize) {
     metrics::counter!("intake_orders_total", "outcome" => outcome).increment(count(orders));
+}
+
+/// Messages of a session wait, for a reason.
+pub fn sends_paced(reason: &'static str) {
+    metrics::counter!("sends_paced_total", "reason" => reason).increment(1);
+}
+
+/// WhatsApp refused a message for what its account did.
+pub fn sends_refused(refusal: Refusal) {
+    let code = match refusal {
+        Refusal::NewChats => "463",
+        Refusal::Sends => "429",
+    };
+    metrics::counter!("sends_refused_total", "code" => code).increment(1);
 }
 
 /// Clients connected to the hub, and how far it is behind, in entries.

@@ -21,4 +21,5 @@ mod flow_sessions;
 #[path = "../suite/invariants.rs"]
 mod invariants;
 mod limits;
+mod pacing;
 mod socket;

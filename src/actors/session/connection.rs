@@ -12,6 +12,7 @@ use super::{Msg, State};
 use crate::actors::task::{self, ChildTask};
 use crate::domain::address::Address;
 use crate::domain::error::{Error, Result};
+use crate::domain::pacing::Refusal;
 use crate::domain::session::{SessionInput, SessionState};
 use crate::domain::time::{Timestamp, now};
 use crate::domain::view::SessionView;
@@ -135,6 +136,7 @@ impl State {
             ledgers: self.setup.ledgers.clone(),
             actor: myself.clone(),
             inbox: self.connection.inbox.clone(),
+            heard: Arc::clone(&self.pacing.heard),
         };
         let account =
             Account { tenant: row.tenant_id, session: self.id, fence: self.fence, endpoint: row.endpoint };
@@ -230,7 +232,12 @@ impl State {
         self.connection.backlog.extend(self.connection.inbox.drain());
         while let Some(event) = self.connection.backlog.front().cloned() {
             match event {
-                LinkEvent::Ack { wa_id, error, at } => self.delivery.acked(wa_id, error, at),
+                LinkEvent::Ack { wa_id, error, at } => {
+                    if let Some(refusal) = error.and_then(Refusal::of) {
+                        self.refused(refusal).await?;
+                    }
+                    self.delivery.acked(wa_id, error, at);
+                }
                 LinkEvent::Receipt { wa_ids, state, at } => self.delivery.receipt(wa_ids, state, at),
                 other => self.state_event(other, myself).await?,
             }

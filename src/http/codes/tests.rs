@@ -35,7 +35,7 @@ const INSIDE: [&str; 13] = [
 ];
 
 /// Codes that stay inside though they are made where others are not.
-const UNSEEN: [(&str, &str); 23] = [
+const UNSEEN: [(&str, &str); 24] = [
     ("credential_unreadable", "ends a link"),
     ("data_folder_in_use", "ends a start"),
     ("data_folder_unusable", "ends a start"),
@@ -54,6 +54,7 @@ const UNSEEN: [(&str, &str); 23] = [
     ("news_waiting", "between link and store"),
     ("not_a_node", "between nodes"),
     ("session_exists", "two random ids would have to be one"),
+    ("stopping", "inside a session"),
     ("store_not_migrated", "ends a start"),
     ("store_not_utf8", "ends a start"),
     ("store_timeout", "inside a link"),

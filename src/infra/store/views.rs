@@ -68,6 +68,7 @@ pub(crate) fn message(row: &impl Columns) -> Result<MessageView> {
         content: Content::stored(row.text(6)?),
         state: progress::state(row.int(7)?)?,
         code: row.opt_str(8)?.map(short),
+        not_before: None,
         failure: row.opt_str(9)?.map(short),
         timestamp: Timestamp(row.int(10)?),
         updated_at: Timestamp(row.int(11)?),

@@ -115,6 +115,8 @@ fn ids() -> Vec<Case> {
         get("/sessions/{unknown}", no_session),
         get("/sessions/{foreign}", no_session),
         get("/sessions/{unknown}/timeline", no_session),
+        get("/sessions/{unknown}/pacing", no_session),
+        get("/sessions/{foreign}/pacing", no_session),
         get("/sessions/{foreign}/timeline", no_session),
         plain("POST", "/sessions/{unknown}/start", no_session),
         plain("POST", "/sessions/{foreign}/stop", no_session),

@@ -16,6 +16,7 @@ pub(crate) mod leases;
 pub(crate) mod life;
 pub(crate) mod nodes;
 pub(crate) mod outbox;
+pub(crate) mod paced;
 pub(crate) mod progress;
 pub(crate) mod sessions;
 

@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 use crate::domain::error::Result;
 use crate::infra::store::history::{Step, migrator, refused};
 
-const ALL: [Step; 2] = [
+const ALL: [Step; 3] = [
     (
         1,
         "tables",
@@ -17,6 +17,12 @@ const ALL: [Step; 2] = [
         "nodes",
         include_str!("../../../../migrations/postgres/0002_nodes.up.sql"),
         include_str!("../../../../migrations/postgres/0002_nodes.down.sql"),
+    ),
+    (
+        4,
+        "pacing",
+        include_str!("../../../../migrations/postgres/0004_pacing.up.sql"),
+        include_str!("../../../../migrations/postgres/0004_pacing.down.sql"),
     ),
 ];
 

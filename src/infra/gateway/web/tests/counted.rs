@@ -10,6 +10,7 @@ use crate::domain::cluster::Cluster;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::pacing::History;
 use crate::domain::time::Timestamp;
 use crate::domain::view::{
     ChatView, DeadLetterView, EventFilter, GroupState, KeyView, LogHead, MessageView, Page, PageRequest,
@@ -118,6 +119,12 @@ impl Store for Counted {
         page: PageRequest,
     ) -> Result<Page<MessageView>> {
         self.store.messages(tenant, session, chat, page).await
+    }
+    async fn pacing(&self, tenant: TenantId, session: SessionId) -> Result<Option<History>> {
+        self.store.pacing(tenant, session).await
+    }
+    async fn begins_chat(&self, tenant: TenantId, message: MessageId) -> Result<bool> {
+        self.store.begins_chat(tenant, message).await
     }
     async fn chats(
         &self,

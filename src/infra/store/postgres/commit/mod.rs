@@ -18,6 +18,7 @@ mod leases;
 mod life;
 mod nodes;
 mod outbox;
+mod paced;
 mod parts;
 mod progress;
 mod sessions;
@@ -77,6 +78,8 @@ async fn change(tx: &mut Tx<'_>, kinds: &Kinds<'_>) -> Result<()> {
     accept::accept(tx, &kinds.accepts).await?;
     work::requeue(tx, &kinds.requeues).await?;
     work::take(tx, &kinds.takes).await?;
+    paced::refused(tx, &kinds.refusals).await?;
+    paced::take(tx, &kinds.paced).await?;
     inbound::inbound(tx, &kinds.inbound).await?;
     progress::progress(tx, &kinds.progress).await?;
     work::finish(tx, &kinds.finishes).await?;

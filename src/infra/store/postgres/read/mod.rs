@@ -7,4 +7,5 @@ pub(super) mod events;
 pub(super) mod groups;
 pub(super) mod keys;
 pub(super) mod messages;
+pub(super) mod pacing;
 pub(super) mod sessions;

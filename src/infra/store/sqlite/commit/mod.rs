@@ -14,6 +14,7 @@ mod leases;
 mod life;
 mod nodes;
 mod outbox;
+mod paced;
 #[cfg(test)]
 mod plans;
 mod progress;
@@ -61,6 +62,8 @@ fn change(tx: &mut Tx<'_>, kinds: &Kinds<'_>) -> Result<()> {
     accept::accept(tx, &kinds.accepts)?;
     work::requeue(tx, &kinds.requeues)?;
     work::take(tx, &kinds.takes)?;
+    paced::refused(tx, &kinds.refusals)?;
+    paced::take(tx, &kinds.paced)?;
     inbound::inbound(tx, &kinds.inbound)?;
     progress::progress(tx, &kinds.progress)?;
     work::finish(tx, &kinds.finishes)?;

@@ -3,14 +3,15 @@
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::{
-    accept, auth, chats, consumers, idempotency, inbound, leases, life, progress, sessions, sweep, work,
+    accept, auth, chats, consumers, idempotency, inbound, leases, life, paced, progress, sessions, sweep,
+    work,
 };
 use crate::infra::store::Store;
 use crate::infra::store::sqlite::read::sessions::{BEHIND, TO_RUN};
 use crate::infra::store::sqlite::read::{chats as read_chats, messages};
 use crate::infra::store::sqlite::{SqliteStore, options};
 
-const STATEMENTS: [&str; 27] = [
+const STATEMENTS: [&str; 34] = [
     BEHIND,
     TO_RUN,
     accept::KNOWN,
@@ -24,6 +25,12 @@ const STATEMENTS: [&str; 27] = [
     life::OPEN,
     messages::OF_SESSION,
     messages::OF_TENANT,
+    paced::HISTORY,
+    paced::LOOK,
+    paced::OLDEST,
+    paced::PAUSE,
+    paced::RELEASE,
+    paced::RELEASE_CHAT,
     progress::END_COMMANDS,
     progress::LOAD,
     progress::SAVE,
@@ -38,6 +45,7 @@ const STATEMENTS: [&str; 27] = [
     work::QUEUED,
     work::QUEUED_LIFECYCLE,
     work::UNFINISHED,
+    work::UNPACE,
 ];
 
 #[tokio::test]
