@@ -52,6 +52,14 @@ struct Open {
     closing: bool,
 }
 
+/// A session that is killed while its link closes has a link that is stopping. ractor kills those below a killed actor
+/// only when they are not stopping yet, so the socket would stay open for as long as the close takes, past the lease.
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.cell.kill();
+    }
+}
+
 /// The link, if any, and what is planned.
 #[derive(Default)]
 pub(super) struct Connection {
@@ -111,12 +119,12 @@ impl Connection {
     /// Closes the link and waits: the session itself is ending.
     pub(super) async fn shut(&mut self) {
         self.timer = None;
-        if let Some(Open { cell, .. }) = self.link.take() {
+        // It stays where it is until it has ended: whoever kills the session meanwhile kills it too.
+        if let Some(Open { cell, .. }) = &self.link {
             cell.stop(Some("session stopped".into()));
-            if cell.wait(Some(CLOSE_WITHIN)).await.is_err() {
-                cell.kill();
-            }
+            let _late = cell.wait(Some(CLOSE_WITHIN)).await;
         }
+        self.link = None;
     }
 }
 

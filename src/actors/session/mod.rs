@@ -10,6 +10,8 @@ mod life;
 mod link;
 mod pacing;
 mod sink;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
