@@ -116,7 +116,7 @@ async fn a_session_that_must_end_now_leaves_no_socket_that_is_still_closing() {
         session: id,
         shard: Shard(0),
         name: None,
-        endpoint: Endpoint::Whatsapp,
+        endpoint: Endpoint::Whatsapp {},
         start: Some(CommandId::new()),
         response: serde_json::json!({}),
         idempotency: None,
@@ -133,6 +133,7 @@ async fn a_session_that_must_end_now_leaves_no_socket_that_is_still_closing() {
         reconnect: Schedule::steps([]),
         ack_within: SOON,
         linger: SOON,
+        pacing: Rules::default(),
     };
     let session = child(id, Fence { shard: Shard(0), epoch }, &setup);
     let (above, _) = Actor::spawn(None, Supervisor, (Policy::park(), vec![session])).await.unwrap();
