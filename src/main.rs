@@ -20,8 +20,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the service. Configured by environment variables: see .env.example.
-    Serve,
+    /// Run the service. Configured by environment variables and by .env in the working folder: see .env.example.
+    Serve(serve::ServeArgs),
     /// Show the main job on this machine: no server, no phone.
     Demo(demo::DemoArgs),
     /// Run only the sandbox: a WhatsApp on this machine, with virtual phones.
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<u8> {
     match command {
-        Command::Serve => serve::run().await,
+        Command::Serve(args) => serve::run(&args).await,
         Command::Demo(args) => demo::run(&args).await,
         Command::Sandbox(args) => recado_sandbox::run(args).await.map(|()| 0),
         Command::Migrate => migrate::run().await,

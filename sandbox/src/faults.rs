@@ -27,6 +27,9 @@ pub enum FaultKind {
     RefuseLogin,
     /// The next messages of the device get `<ack error=code>` and go nowhere.
     Nack,
+    /// Messages of the device get `<ack error=code>` (463) and go nowhere, where their two accounts never spoke to each
+    /// other: the account is under WhatsApp's reach-out lock.
+    NackStrangers,
     /// The next messages of the device get no ack, but are delivered.
     WithholdAck,
     /// What is written to the device waits for `delayMs` first.
@@ -46,6 +49,7 @@ impl FaultKind {
             Self::Drop | Self::Freeze | Self::Restart | Self::Replaced => true,
             Self::RefuseLogin
             | Self::Nack
+            | Self::NackStrangers
             | Self::WithholdAck
             | Self::Delay
             | Self::Duplicate
@@ -73,7 +77,7 @@ pub struct FaultSpec {
     /// For `delay`, `freeze` and `reorder`.
     #[serde(default)]
     pub delay_ms: Option<u64>,
-    /// For `refuse_login` and `nack`.
+    /// For `refuse_login`, `nack` and `nack_strangers`.
     #[serde(default)]
     pub code: Option<u16>,
 }
@@ -138,7 +142,7 @@ impl Faults {
         }
         match spec.kind {
             FaultKind::RefuseLogin => spec.code = Some(spec.code.unwrap_or(503)),
-            FaultKind::Nack => spec.code = Some(spec.code.unwrap_or(463)),
+            FaultKind::Nack | FaultKind::NackStrangers => spec.code = Some(spec.code.unwrap_or(463)),
             FaultKind::Drop
             | FaultKind::Freeze
             | FaultKind::Restart

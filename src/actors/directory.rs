@@ -181,6 +181,8 @@ impl Directory {
             Ok(ractor::rpc::CallResult::Timeout) => {
                 Err(Error::unavailable("pairing_code_late", "no pairing code came in time"))
             }
+            // It ended with the question before it. One that rests or is deleted has left; one that failed comes back.
+            Ok(ractor::rpc::CallResult::SenderError) if self.find(session).is_none() => Err(not_running()),
             Ok(ractor::rpc::CallResult::SenderError) => {
                 Err(Error::unavailable("session_restarting", "the session is restarting; try again shortly"))
             }

@@ -15,6 +15,7 @@ pub struct Readiness {
     /// Every check passed.
     pub ready: bool,
     /// One per part.
+    #[schema(max_items = 32)]
     pub checks: Vec<Check>,
 }
 
@@ -22,12 +23,12 @@ pub struct Readiness {
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Check {
     /// `ledger`, `relay`, `archive`…
-    #[schema(example = "ledger")]
+    #[schema(max_length = 64, example = "ledger")]
     pub name: String,
     /// It makes progress.
     pub ok: bool,
     /// For people: what it last did, or what is wrong.
-    #[schema(example = "last commit 12 ms ago")]
+    #[schema(max_length = 1024, example = "last commit 12 ms ago")]
     pub detail: String,
 }
 

@@ -25,6 +25,7 @@ pub mod intake;
 pub mod leases;
 pub mod ledger;
 mod ledgers;
+pub mod limiter;
 pub mod mailbox;
 pub mod neighbours;
 mod people;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use ractor::ActorRef;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
@@ -29,6 +30,9 @@ const TREE_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long tables and streams may take to answer.
 const PART_WITHIN: Duration = Duration::from_secs(2);
+
+/// Shards asked at once.
+const SHARDS_AT_ONCE: usize = 8;
 
 /// How long a log may stand still while rows wait.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
@@ -122,16 +126,21 @@ impl Pulse {
 
     async fn relays(&self) -> Check {
         let name = "relays".to_owned();
+        let heads = stream::iter(self.organs.directory.fences()).map(|fence| async move {
+            let head = self.organs.queries.head(fence.shard, Log::DomainEvents).await?;
+            Ok::<_, Error>((fence.shard, head))
+        });
+        let heads = heads.buffer_unordered(SHARDS_AT_ONCE).try_collect::<Vec<_>>();
+        let heads = match timeout(PART_WITHIN, heads).await {
+            Ok(Ok(heads)) => heads,
+            Ok(Err(error)) => return Check { name, ok: false, detail: error.to_string() },
+            Err(_late) => return Check { name, ok: false, detail: "no answer in time".into() },
+        };
         let (mut waiting, mut stalled) = (0, Vec::new());
-        for fence in self.organs.directory.fences() {
-            match self.organs.queries.head(fence.shard, Log::DomainEvents).await {
-                Err(error) => return Check { name, ok: false, detail: error.to_string() },
-                Ok(log) => {
-                    waiting += log.unstamped;
-                    if self.still(fence.shard, log.head) >= STALLED_AFTER && log.unstamped > 0 {
-                        stalled.push(fence.shard.to_string());
-                    }
-                }
+        for (shard, log) in heads {
+            waiting += log.unstamped;
+            if self.still(shard, log.head) >= STALLED_AFTER && log.unstamped > 0 {
+                stalled.push(shard.to_string());
             }
         }
         let ok = stalled.is_empty();
@@ -175,8 +184,7 @@ impl Health for Pulse {
     }
 
     async fn readiness(&self) -> Readiness {
-        let (tables, stream) = tokio::join!(self.tables(), self.stream());
-        let relays = self.relays().await;
+        let (tables, stream, relays) = tokio::join!(self.tables(), self.stream(), self.relays());
         Readiness::of(vec![self.node(), self.ledger(), tables, stream, self.shards(), relays])
     }
 }

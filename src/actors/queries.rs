@@ -5,6 +5,7 @@ use crate::domain::cluster::Cluster;
 use crate::domain::error::Result;
 use crate::domain::event::{Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::pacing::History;
 use crate::domain::view::{
     ChatView, DeadLetterView, EventFilter, LogHead, MessageView, Page, PageRequest, SessionView, Transition,
 };
@@ -40,6 +41,22 @@ impl Queries {
     /// As for [`Queries::ask`].
     pub async fn message(&self, tenant: TenantId, message: MessageId) -> Result<Option<MessageView>> {
         self.ask(move |store| async move { store.message(tenant, message).await }).await
+    }
+
+    /// What a session has sent and what was refused.
+    ///
+    /// # Errors
+    /// As for [`Queries::ask`].
+    pub async fn pacing(&self, tenant: TenantId, session: SessionId) -> Result<Option<History>> {
+        self.ask(move |store| async move { store.pacing(tenant, session).await }).await
+    }
+
+    /// Whether a message that waits is for a person with whom nothing was said yet.
+    ///
+    /// # Errors
+    /// As for [`Queries::ask`].
+    pub async fn begins_chat(&self, tenant: TenantId, message: MessageId) -> Result<bool> {
+        self.ask(move |store| async move { store.begins_chat(tenant, message).await }).await
     }
 
     /// Messages of one chat, newest first.

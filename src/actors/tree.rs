@@ -5,6 +5,7 @@
 //! ├── ledger n                      the writers: group commit; a shard's writes go to one of them
 //! ├── archive                       reads
 //! ├── identity                      passwords and access tokens; the keys for these
+//! ├── limiter                       whether a request may go on: counted here, or in Redis for all nodes
 //! ├── hub k                         WebSocket clients of a shard's events
 //! ├── shards                        subtrees of the shards owned here
 //! │   └── shard k                   a lost lease or an exhausted child ends the whole subtree
@@ -41,6 +42,7 @@ use super::identity::{self, Identity};
 use super::intake;
 use super::leases::{self, Above, Leases, Pace};
 use super::ledger::{self, Ledger, Ledgers};
+use super::limiter;
 use super::relay::{self, Relay, Relays};
 use super::roster::{self, Roster};
 use super::scheduler::{self, Scheduler};
@@ -83,6 +85,8 @@ pub struct Parts {
     pub queries: Queries,
     /// Passwords and tokens.
     pub identity: identity::Arguments,
+    /// What requests are held against.
+    pub limiter: limiter::Arguments,
     /// The relays' wake-ups.
     pub relays: Relays,
     /// The consumers' wake-ups.
@@ -126,6 +130,7 @@ pub async fn start(parts: Parts, last: Vec<Child>) -> Result<Tree> {
     let mut children: Vec<_> = (0..parts.ledgers.count()).map(|place| ledger(&parts, place)).collect();
     children.push(archive(&parts));
     children.push(identity(&parts));
+    children.push(limiter::child(parts.limiter.clone()));
     children.extend(parts.hubs.iter().map(|hub| hub_actor(&parts, hub)));
     children.push(shard_supervisor(shards.clone()));
     children.push(leases(&parts, shards));

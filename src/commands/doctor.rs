@@ -38,6 +38,8 @@ pub async fn run(args: &DoctorArgs) -> Result<u8> {
         Err(error) => tell("configuration", Err(error.into())),
         Ok(config) => {
             tell("configuration", Ok(format!("listens on {}", config.listen)));
+            let warnings = config.warnings.iter();
+            warnings.for_each(|warning| tell("secrets", Ok(format!("in development only: {warning}"))));
             tell("encryption key", service::open_vault(&config).map(|_vault| "readable".into()));
             tell("tables", tables(&config).await);
         }

@@ -12,6 +12,8 @@ use crate::domain::error::{Error, Kind};
 use crate::domain::retry::Schedule;
 use crate::domain::write::{Outcome, Write};
 use crate::http;
+use crate::infra::limits::redis::RedisLimits;
+use crate::infra::limits::{self, Limits};
 use crate::infra::store::Store;
 use crate::infra::store::backup::{Backups, PostgresBackups, SqliteBackups};
 use crate::infra::store::postgres::{self, PostgresStore};
@@ -19,8 +21,9 @@ use crate::infra::store::sqlite::SqliteStore;
 use crate::infra::stream::Stream;
 use crate::infra::stream::hints::{Alone, Hints};
 use crate::infra::stream::intake::Intake;
-use crate::infra::stream::memory::{Limits, MemoryStream};
+use crate::infra::stream::memory::{self, MemoryStream};
 use crate::infra::stream::redis::{self, RedisStream};
+use crate::infra::vault::Vault;
 
 /// Opens the tables and brings them up to date.
 ///
@@ -101,16 +104,23 @@ pub(super) async fn open_store_patiently(
     };
     tokio::select! {
         opened = opened => opened,
-        ended = http::wait_visibly(listener, reason.clone()) => {
-            ended?;
-            bail!("the socket was closed")
-        }
+        () = http::wait_visibly(listener, reason.clone()) => bail!("the listener ended"),
     }
 }
 
 /// Whether time may mend it.
 fn is_away(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Error>().is_some_and(|error| error.kind == Kind::Unavailable)
+}
+
+/// Where requests are counted: in Redis for all nodes, where there is one.
+///
+/// # Errors
+/// When the address cannot be one.
+pub(super) fn open_limits(config: &Config, vault: &Vault) -> Result<Option<Arc<dyn Limits>>> {
+    let Some(url) = &config.redis else { return Ok(None) };
+    let key = vault.key_for("recado limits v1")?;
+    Ok(Some(Arc::new(RedisLimits::open(&url.0, &key, limits::redis::Settings::default())?)))
 }
 
 /// Everything that travels beside the tables.
@@ -129,7 +139,7 @@ pub(super) struct Streams {
 /// When the address or a name cannot be one.
 pub(super) fn open_streams(config: &Config, node: &str) -> Result<Streams> {
     let Some(url) = &config.redis else {
-        let stream = Arc::new(MemoryStream::new(Limits::default()));
+        let stream = Arc::new(MemoryStream::new(memory::Limits::default()));
         return Ok(Streams { stream, hints: Arc::new(Alone), intake: None });
     };
     let settings = redis::Settings {

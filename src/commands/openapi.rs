@@ -8,6 +8,6 @@ use anyhow::Result;
 /// When it cannot be written as JSON.
 #[expect(clippy::print_stdout, reason = "its output is the document")]
 pub fn run() -> Result<u8> {
-    println!("{}", crate::http::openapi().to_pretty_json()?);
+    println!("{}", serde_json::to_string_pretty(&crate::http::openapi())?);
     Ok(0)
 }

@@ -1,13 +1,17 @@
 //! `recado serve`: the service, until it is told to stop or its tree fails.
+//!
+//! `recado serve --print-config` says what it would run with: the words that start it and one more, so that what is shown
+//! is what this start would read.
 
 use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::service::Service;
-use crate::config::Config;
+use crate::config;
 use crate::infra::private_file;
 use crate::telemetry;
 
@@ -17,13 +21,33 @@ const TREE_FAILED: u8 = 70;
 /// The exit status of a stop that did not end within its deadline.
 const STOP_LATE: u8 = 75;
 
+/// What it may be told.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Print every setting, where it comes from, and what is wrong, secrets masked; then end. Status 1 when something
+    /// is wrong.
+    #[arg(long)]
+    print_config: bool,
+}
+
 /// Serves. The first start tells the first API key, once; a start after one that was cut off before that tells it again.
 ///
 /// # Errors
 /// When the configuration is wrong or something does not start.
-pub async fn run() -> Result<u8> {
-    let config = Config::from_environment()?;
+pub async fn run(args: &ServeArgs) -> Result<u8> {
+    let config::Inspected { settings, config } = config::inspect();
+    if args.print_config {
+        let mut out = std::io::stdout().lock();
+        settings.iter().try_for_each(|setting| writeln!(out, "{setting}"))?;
+        out.flush()?;
+        return Ok(config.map(|_fine| 0)?);
+    }
+    let config = config?;
     telemetry::start_logs(&config.log_level, config.log_format)?;
+    telemetry::log_panics();
+    for warning in &config.warnings {
+        tracing::warn!("{warning}; production would refuse it");
+    }
     let key_file = config.api_key_file.clone();
     let service = Service::start(config, Vec::new()).await?;
     if let Some(key) = service.first_key().await? {

@@ -19,6 +19,7 @@ use crate::actors::identity::{self, Credentials, Secrets};
 use crate::actors::intake::{self, Terms};
 use crate::actors::leases::Pace;
 use crate::actors::ledger::Ledgers;
+use crate::actors::limiter::{self, Admission};
 use crate::actors::neighbours::Neighbours;
 use crate::actors::pulse::{Organs, Pulse};
 use crate::actors::relay::Relays;
@@ -110,6 +111,7 @@ impl Service {
         let address = socket.local_addr()?;
         let url = format!("http://{address}");
         let vault = Arc::new(open_vault(&config)?);
+        telemetry::hash_under(vault.key_for(telemetry::LOG_NAMES)?);
         let store = engines::open_store_patiently(&config, &socket).await?;
         let parts = parts(&config, (store.clone(), vault.clone()), groups, address)?;
         telemetry::start_metrics();
@@ -208,6 +210,7 @@ fn api(config: &Config, parts: &Parts, health: Arc<Pulse>, peers: Arc<Peers>) ->
         neighbours: Neighbours::new(parts.directory.clone(), peers),
         health,
         credentials: parts.identity.credentials.clone(),
+        admission: parts.limiter.admission.clone(),
     };
     Api::new(actors, config.http())
 }
@@ -221,6 +224,7 @@ fn parts(
     let queries = Queries::new(QUERIES);
     groups.push(mails(config, &vault, queries.clone(), address)?);
     let ledgers = Ledgers::several(config.ledgers, config.ledger_depth);
+    let limiter = limiter(config, &vault)?;
     let directory = Directory::new(config.shards);
     let known = WebConfig::default();
     let client_version = config.client_version.unwrap_or(known.client_version);
@@ -235,6 +239,7 @@ fn parts(
         reconnect: Schedule::exponential(Duration::from_secs(1), Duration::from_secs(60)),
         ack_within: Duration::from_secs(30),
         linger: Duration::from_secs(60),
+        pacing: config.pacing,
     };
     let node = node(config, address);
     let engines::Streams { stream, hints, intake } = engines::open_streams(config, &node.node)?;
@@ -255,6 +260,7 @@ fn parts(
         intake,
         queries,
         identity,
+        limiter,
         relays: Relays::new(config.shards),
         consumers: Consumers::default(),
         hubs: Hubs::new(hubs, hub::Limits { buffer: config.hub_buffer, ..hub::Limits::default() }),
@@ -312,6 +318,13 @@ fn mails(config: &Config, vault: &Vault, queries: Queries, listens: SocketAddr) 
     let tokens = OneTimeTokens::of(vault)?;
     let handler = Arc::new(SendMails { queries, mail, tokens, base });
     Ok(Group { name: send_mails::GROUP.into(), log: Log::DomainEvents, handler })
+}
+
+/// What requests are held against. A connection has one request at a time, so all find a place.
+fn limiter(config: &Config, vault: &Vault) -> Result<limiter::Arguments> {
+    let shared = engines::open_limits(config, vault)?.map(limiter::Shared::new);
+    let admission = Admission::new(config.limits, config.connections);
+    Ok(limiter::Arguments { admission, own: Arc::default(), shared })
 }
 
 /// Who this process is among others.

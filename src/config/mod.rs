@@ -1,12 +1,16 @@
 //! Everything that can be set from outside, read once at the start.
 //!
 //! Promises: every variable is documented in [`VARIABLES`] with its default, and the code takes the default from
-//! there; all problems are reported at once; combinations that cannot work are refused; no secret shows in `Debug`.
+//! there; all problems are reported at once; combinations that cannot work are refused, and in production secrets that
+//! everybody knows; no secret shows in `Debug`, in a problem or in what is [`inspect`]ed.
 
 mod identity;
 mod mail;
 mod read;
+mod shown;
+mod sources;
 mod variables;
+mod weak;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,13 +21,21 @@ use zeroize::Zeroizing;
 
 use crate::domain::cluster::Roles;
 use crate::domain::cron::Cron;
+use crate::domain::limit::Rates;
+use crate::domain::pacing::Rules;
 use crate::domain::retry::{Retries, Schedule};
-use crate::http::HttpConfig;
+use crate::http::{HttpConfig, Proxies};
 use crate::telemetry::LogFormat;
 pub use mail::MailConfig;
 use read::Reader;
 pub use identity::{IdentityConfig, SharedSecret};
+pub use shown::{Origin, Setting};
+pub use sources::Place;
+use sources::Source;
 pub use variables::{VARIABLES, Variable, table};
+
+/// Where the encryption key may be given.
+const KEY: [&str; 2] = ["RECADO_ENCRYPTION_KEY", "RECADO_ENCRYPTION_KEY_FILE"];
 
 /// The settings.
 #[derive(Clone, Debug)]
@@ -58,6 +70,8 @@ pub struct Config {
     pub session_queue: u32,
     /// When a message fails that WhatsApp has not acknowledged.
     pub message_deadline: Duration,
+    /// How much a session may send.
+    pub pacing: Rules,
     /// Logins to WhatsApp at once.
     pub login_gate: usize,
     /// Sessions of a tenant.
@@ -68,6 +82,10 @@ pub struct Config {
     pub connections: usize,
     /// Web origins that may call from a browser.
     pub cors_origins: Vec<String>,
+    /// How often somebody may ask.
+    pub limits: Rates,
+    /// Who may say for whom it asks.
+    pub trusted_proxies: Proxies,
     /// What to log.
     pub log_level: String,
     /// How to log.
@@ -90,6 +108,8 @@ pub struct Config {
     pub backup: BackupConfig,
     /// How long an orderly stop may take.
     pub stop: Duration,
+    /// What works and should not stay so; for the log of the start.
+    pub warnings: Vec<String>,
 }
 
 /// An address with a password in it.
@@ -176,13 +196,50 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Everything that can be set, as it is, and what comes of it.
+#[derive(Debug)]
+pub struct Inspected {
+    /// What holds, in the order of the table; no secret among it.
+    pub settings: Vec<Setting>,
+    /// The settings put together, or all that is wrong with them.
+    pub config: Result<Config, Problems>,
+}
+
+/// Reads the process's environment and, for what is not in it, `.env` in the working folder.
+#[must_use]
+pub fn inspect() -> Inspected {
+    let mut problems = Vec::new();
+    let file = sources::env_file(Path::new(".env")).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Default::default()
+    });
+    let known = || {
+        VARIABLES
+            .iter()
+            .flat_map(|variable| [variable.name].into_iter().chain(variable.older.iter().copied()))
+    };
+    let not_text =
+        known().filter(|name| std::env::var_os(name).is_some_and(|value| value.to_str().is_none()));
+    problems.extend(not_text.map(|name| format!("{name} is not UTF-8")));
+    let environment = Source { place: Place::Environment, variable: &|name| std::env::var(name).ok() };
+    let file = Source { place: Place::EnvFile, variable: &|name| file.get(name).cloned() };
+    let mut inspected = Config::inspect(&[environment, file]);
+    if !problems.is_empty() {
+        if let Err(Problems(more)) = &mut inspected.config {
+            problems.append(more);
+        }
+        inspected.config = Err(Problems(problems));
+    }
+    inspected
+}
+
 impl Config {
-    /// Reads the process's environment.
+    /// Reads the process's environment and, for what is not in it, `.env` in the working folder.
     ///
     /// # Errors
     /// All problems at once.
     pub fn from_environment() -> Result<Self, Problems> {
-        Self::read(&|name| std::env::var(name).ok())
+        inspect().config
     }
 
     /// The defaults, on a free port and in this folder: for the demo and for tests.
@@ -200,10 +257,23 @@ impl Config {
     /// # Errors
     /// All problems at once.
     pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Problems> {
-        let mut reader = Reader::new(variable);
-        let config = Self::gather(&mut reader);
+        Self::inspect(&[Source { place: Place::Environment, variable }]).config
+    }
+
+    fn inspect(sources: &[Source<'_>]) -> Inspected {
+        let mut reader = Reader::new(sources);
+        let mut config = Self::gather(&mut reader);
         config.cross_check(&mut reader);
-        reader.finish(config)
+        let weak = reader.weak();
+        let weak = weak
+            .iter()
+            .map(|what| format!("{what} is well known or a placeholder; make one: openssl rand -hex 32"));
+        match config.mode {
+            Mode::Production => weak.for_each(|problem| reader.problem(problem)),
+            Mode::Development => config.warnings.extend(weak),
+        }
+        let (config, settings) = reader.finish(config);
+        Inspected { settings, config }
     }
 
     fn gather(reader: &mut Reader<'_>) -> Self {
@@ -211,16 +281,18 @@ impl Config {
             "production" => Mode::Production,
             _ => Mode::Development,
         };
-        let database = reader.secret_url("DATABASE_URL", "DATABASE_URL_FILE", &["postgres", "postgresql"]);
+        let database = reader.secret_url("DATABASE_URL", &["postgres", "postgresql"]);
         let shards = if database.is_some() { 16 } else { 1 };
         let ledgers = reader.number("RECADO_LEDGERS", 1..=64);
+        let ledgers = if database.is_some() { ledgers } else { 1 };
+        reader.effective("RECADO_LEDGERS", ledgers);
         Self {
             listen: reader.listen(),
             shards: reader.number_or("RECADO_SHARDS", 1..=1024, shards),
-            ledgers: if database.is_some() { ledgers } else { 1 },
+            ledgers,
             database,
             database_pool: reader.number("RECADO_DB_POOL", 4..=1000),
-            redis: reader.secret_url("REDIS_URL", "REDIS_URL_FILE", &["redis", "rediss"]),
+            redis: reader.secret_url("REDIS_URL", &["redis", "rediss"]),
             roles: reader.roles("RECADO_ROLES"),
             node_address: reader.address("RECADO_NODE_ADDRESS"),
             lease: reader.seconds("RECADO_LEASE_SECS", 3..=300),
@@ -232,20 +304,21 @@ impl Config {
             ledger_depth: reader.number("RECADO_LEDGER_DEPTH", 16..=1_000_000),
             session_queue: reader.number("RECADO_SESSION_QUEUE", 1..=1_000_000),
             message_deadline: reader.seconds("RECADO_MESSAGE_DEADLINE_SECS", 5..=604_800),
+            pacing: Self::pacing(reader),
             login_gate: reader.number("RECADO_LOGIN_GATE", 1..=10_000),
             max_sessions: reader.number("RECADO_MAX_SESSIONS", 1..=1_000_000),
             hub_buffer: reader.number("RECADO_HUB_BUFFER", 16..=65_536),
             connections: reader.number("RECADO_MAX_CONNECTIONS", 16..=1_000_000),
             cors_origins: reader.origins("RECADO_CORS_ORIGINS"),
-            log_level: reader.log_level("LOG_LEVEL"),
-            log_format: reader.log_format("LOG_FORMAT"),
+            limits: reader.rates(),
+            trusted_proxies: reader.proxies("RECADO_TRUSTED_PROXIES"),
+            log_level: reader.log_level(),
+            log_format: reader.log_format(),
             events: EventsConfig {
                 stream: reader.name("EVENTS_STREAM"),
                 dlq_stream: reader.name("EVENTS_DLQ_STREAM"),
                 group: reader.name("EVENTS_GROUP"),
-                consumer: reader
-                    .name_given("EVENTS_CONSUMER")
-                    .unwrap_or_else(|| format!("consumer-{}", std::process::id())),
+                consumer: reader.name_or("EVENTS_CONSUMER", || format!("consumer-{}", std::process::id())),
                 max_attempts: reader.number("EVENTS_MAX_ATTEMPTS", 1..=100),
                 backoff: reader.millis("EVENTS_BACKOFF_MS", 1..=3_600_000),
                 backoff_max: reader.millis("EVENTS_BACKOFF_MAX_MS", 1..=86_400_000),
@@ -264,11 +337,22 @@ impl Config {
                 keep: reader.number("RECADO_BACKUP_KEEP", 1..=10_000),
             },
             stop: reader.seconds("RECADO_STOP_SECS", 5..=600),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn pacing(reader: &mut Reader<'_>) -> Rules {
+        Rules {
+            per_minute: reader.most("RECADO_PACE_PER_MINUTE"),
+            per_day: reader.most("RECADO_PACE_PER_DAY"),
+            new_chats_per_day: reader.most("RECADO_PACE_NEW_CHATS_PER_DAY"),
+            warm_up_days: reader.number("RECADO_PACE_WARM_UP_DAYS", 0..=365),
+            cool_down: reader.seconds("RECADO_PACE_COOL_DOWN_SECS", 0..=86_400),
         }
     }
 
     fn cross_check(&self, reader: &mut Reader<'_>) {
-        if self.mode == Mode::Production && self.encryption_key.is_none() && !reader.key_was_given() {
+        if self.mode == Mode::Production && self.encryption_key.is_none() && !reader.was_given(&KEY) {
             reader.problem(
                 "RECADO_ENCRYPTION_KEY or RECADO_ENCRYPTION_KEY_FILE must be set when RECADO_ENV=production: a key \
                  made by the service would be lost with its disk",
@@ -288,12 +372,19 @@ impl Config {
                 reader.problem("REDIS_URL must be set with DATABASE_URL: other nodes see events through it");
             }
             // In production it must be set anyway.
-            if self.encryption_key.is_none() && !reader.key_was_given() && self.mode != Mode::Production {
+            if self.encryption_key.is_none() && !reader.was_given(&KEY) && self.mode != Mode::Production {
                 reader.problem(
                     "RECADO_ENCRYPTION_KEY or RECADO_ENCRYPTION_KEY_FILE must be set with DATABASE_URL: all nodes \
                      share one key",
                 );
             }
+        }
+        let daily = self.pacing.per_day.or(self.pacing.new_chats_per_day);
+        if self.pacing.warm_up_days > 0 && daily.is_none() {
+            reader.problem(
+                "RECADO_PACE_WARM_UP_DAYS needs RECADO_PACE_PER_DAY or RECADO_PACE_NEW_CHATS_PER_DAY: there is no \
+                 daily allowance that could grow",
+            );
         }
         if self.stop_notice + Duration::from_secs(4) > self.stop {
             reader.problem("RECADO_STOP_NOTICE_SECS must leave at least 4 s of RECADO_STOP_SECS");
@@ -317,12 +408,14 @@ impl Config {
             max_sessions: self.max_sessions.into(),
             session_queue: self.session_queue.into(),
             message_deadline: self.message_deadline,
+            pacing: self.pacing,
             connections: self.connections,
             drain: self.stop / 3,
             cors_origins: self.cors_origins.clone(),
             registration: self.identity.registration,
             login_for: self.identity.login_for,
             secure_cookies: self.mode == Mode::Production || !self.listen.ip().is_loopback(),
+            proxies: self.trusted_proxies.clone(),
         }
     }
 }

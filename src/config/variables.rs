@@ -1,4 +1,5 @@
-//! Every variable: its name, default and meaning. `.env.example` lists exactly these.
+//! Every variable: its name, default and meaning, and the names it had in older systems. `.env.example` lists exactly
+//! these.
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
@@ -9,10 +10,31 @@ pub struct Variable {
     pub default: &'static str,
     /// What it does.
     pub meaning: &'static str,
+    /// Other names it is read under, first found wins.
+    pub older: &'static [&'static str],
+    /// Whether its value is for nobody's eyes. It can be given by a file then, which `<name>_FILE` names.
+    pub secret: bool,
 }
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
-    Variable { name, default, meaning }
+    Variable { name, default, meaning, older: &[], secret: false }
+}
+
+impl Variable {
+    /// Also read under these names.
+    const fn formerly(self, older: &'static [&'static str]) -> Self {
+        Self { older, ..self }
+    }
+
+    /// Never shown, and also read from a file.
+    const fn secret(self) -> Self {
+        Self { secret: true, ..self }
+    }
+
+    /// The one with this name.
+    pub(super) fn named(name: &str) -> Option<&'static Self> {
+        VARIABLES.iter().find(|variable| variable.name == name)
+    }
 }
 
 /// Every setting, in reading order.
@@ -22,32 +44,37 @@ pub const VARIABLES: &[Variable] = &[
         "127.0.0.1:3000",
         "Address and port of the API; 0.0.0.0:3000 to be reachable from outside",
     ),
-    variable("HTTP_PORT", "", "Port of the API on all addresses; used when RECADO_LISTEN is not set"),
-    variable("PORT", "", "The same, as hosting platforms set it; used when HTTP_PORT is not set either"),
+    variable("HTTP_PORT", "", "Port of the API on all addresses; used when RECADO_LISTEN is not set")
+        .formerly(&["PORT", "TENNEX_HTTP_PORT", "LISTEN_PORT"]),
     variable("RECADO_DATA_DIR", "./data", "Folder of the tables and, in development, of the encryption key"),
     variable(
         "RECADO_ENV",
         "development",
-        "development, or production, which refuses to start without an encryption key",
+        "development, or production, which refuses to start without an encryption key or with a well-known secret",
     ),
     variable(
         "RECADO_ENCRYPTION_KEY",
         "",
         "Key that session credentials are encrypted under: 64 hex digits or base64 of 32 bytes",
-    ),
+    )
+    .secret(),
     variable("RECADO_ENCRYPTION_KEY_FILE", "", "File that holds the key, instead of RECADO_ENCRYPTION_KEY"),
     variable(
         "DATABASE_URL",
         "",
         "Postgres, as postgres://user:password@host/database; when empty, SQLite in the data folder",
-    ),
+    )
+    .formerly(&["TENNEX_DATABASE_URL"])
+    .secret(),
     variable("DATABASE_URL_FILE", "", "File that holds the same, instead of DATABASE_URL"),
-    variable("RECADO_DB_POOL", "16", "Connections to Postgres of this process, at most"),
+    variable("RECADO_DB_POOL", "16", "Connections to Postgres of this process, at most")
+        .formerly(&["DATABASE_MAX_CONNS", "TENNEX_DATABASE_MAX_CONNS"]),
     variable(
         "REDIS_URL",
         "",
         "Redis, as redis://:password@host:6379/0 (rediss:// for TLS); needed with Postgres, when empty streams are in memory",
-    ),
+    )
+    .secret(),
     variable("REDIS_URL_FILE", "", "File that holds the same, instead of REDIS_URL"),
     variable(
         "RECADO_SHARDS",
@@ -89,6 +116,31 @@ pub const VARIABLES: &[Variable] = &[
         "86400",
         "After this time a message that WhatsApp has not acknowledged fails",
     ),
+    variable(
+        "RECADO_PACE_PER_MINUTE",
+        "0",
+        "Messages a session sends within any minute, evenly spread; more wait; 0 for no limit",
+    ),
+    variable(
+        "RECADO_PACE_PER_DAY",
+        "0",
+        "Messages a session sends within a day (UTC); more wait; 0 for no limit",
+    ),
+    variable(
+        "RECADO_PACE_NEW_CHATS_PER_DAY",
+        "0",
+        "Chats a session begins within a day (UTC), in which nothing was said before; more wait; 0 for no limit",
+    ),
+    variable(
+        "RECADO_PACE_WARM_UP_DAYS",
+        "0",
+        "Days over which a freshly linked account comes from a tenth of its daily allowances to all of them; 0 for at once",
+    ),
+    variable(
+        "RECADO_PACE_COOL_DOWN_SECS",
+        "3600",
+        "How long a session begins no chats after WhatsApp refused one with 463, doubled if it does again; 0 to go on at once",
+    ),
     variable("RECADO_LOGIN_GATE", "20", "Sessions that log in at the same time"),
     variable("RECADO_MAX_SESSIONS", "10000", "Sessions a tenant may have"),
     variable(
@@ -101,6 +153,26 @@ pub const VARIABLES: &[Variable] = &[
         "RECADO_CORS_ORIGINS",
         "",
         "Web origins that may call from a browser, separated by commas, or *",
+    )
+    .formerly(&["CORS_ORIGINS"]),
+    variable("RUST_LOG", "", "The same as LOG_LEVEL, and goes first: for one run"),
+    variable(
+        "RECADO_LIMIT_IP",
+        "",
+        "Requests of one address (IPv6: of one /64), as 600/min, 10/s or 5/10s; empty or off for no limit, as below",
+    ),
+    variable(
+        "RECADO_LIMIT_AUTH_FAILURES",
+        "60/min",
+        "Failed authentications of one address; beyond it none of its keys is looked up, whatever it is",
+    ),
+    variable("RECADO_LIMIT_TOKEN", "", "Requests of one API key or user"),
+    variable("RECADO_LIMIT_TENANT", "", "Requests of one tenant, all its keys and users together"),
+    variable("RECADO_LIMIT_SESSION_SENDS", "", "Messages that one session is given to send"),
+    variable(
+        "RECADO_TRUSTED_PROXIES",
+        "",
+        "Proxies that say in X-Forwarded-For or Forwarded for whom they ask: addresses or networks, as 10.0.0.0/8,::1",
     ),
     variable(
         "RECADO_REGISTRATION",
@@ -119,9 +191,11 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "LOG_LEVEL",
         "info",
-        "error, warn, info, debug, trace, or a filter such as info,recado::actors=debug",
-    ),
-    variable("LOG_FORMAT", "text", "text, or json"),
+        "error, warn, info, debug, trace, or a filter such as info,recado::actors=debug; libraries from warn up only",
+    )
+    .formerly(&["TENNEX_LOG_LEVEL"]),
+    variable("LOG_FORMAT", "", "text, or json; when empty, text on a terminal, else json"),
+    variable("TENNEX_LOG_JSON", "", "true for json, false for text: what LOG_FORMAT was called, used when that is not set"),
     variable(
         "EVENTS_STREAM",
         "domain-events",
@@ -198,7 +272,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("RECADO_STOP_SECS", "30", "How long an orderly stop may take before what is left is cut"),
 ];
 
-/// Every setting as a table in Markdown, for docs/operations.md.
+/// Every setting as a table in Markdown, and one of the older names, for docs/operations.md.
 #[must_use]
 pub fn table() -> String {
     let row = |variable: &Variable| {
@@ -208,8 +282,16 @@ pub fn table() -> String {
         };
         format!("| `{}` | {default} | {} |\n", variable.name, variable.meaning)
     };
+    let older = |variable: &Variable| {
+        let names: Vec<_> = variable.older.iter().map(|name| format!("`{name}`")).collect();
+        format!("| `{}` | {} |\n", variable.name, names.join(", "))
+    };
+    let first = "| variable | default | meaning |\n| --- | --- | --- |\n".to_owned();
+    let all = VARIABLES.iter().map(row).fold(first, |all, row| all + &row);
+    let second = all + "\n| variable | older names, first found wins |\n| --- | --- |\n";
     VARIABLES
         .iter()
-        .map(row)
-        .fold("| variable | default | meaning |\n| --- | --- | --- |\n".to_owned(), |all, row| all + &row)
+        .filter(|variable| !variable.older.is_empty())
+        .map(older)
+        .fold(second, |all, row| all + &row)
 }

@@ -65,6 +65,7 @@ impl FromStr for Role {
 /// What a process does, in reading order and without repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(max_items = 4)]
 pub struct Roles(Vec<Role>);
 
 impl Default for Roles {
@@ -116,13 +117,15 @@ impl FromStr for Roles {
 #[serde(rename_all = "camelCase")]
 pub struct NodeView {
     /// Unique per process.
+    #[schema(max_length = 512, example = "node-1")]
     pub node: String,
     /// Where it answers other nodes.
-    #[schema(example = "http://10.0.0.7:3000")]
+    #[schema(max_length = 512, example = "http://10.0.0.7:3000")]
     pub address: String,
     /// What it does.
     pub roles: Roles,
     /// Its version of Recado.
+    #[schema(max_length = 64, example = "0.1.0")]
     pub version: String,
     /// When it started, by its own clock.
     pub started_at: Timestamp,

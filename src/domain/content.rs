@@ -14,22 +14,23 @@ const EVENT_TEXT_LIMIT: usize = 16_384;
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Content {
     /// Plain text.
     Text {
         /// 1 to 65,536 bytes of UTF-8.
-        #[schema(example = "Hola")]
+        #[schema(example = "Hola", min_length = 1, max_length = 65_536)]
         text: String,
-        /// WhatsApp id of the message this one answers.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        /// WhatsApp id of the message this one answers; visible ASCII.
+        #[serde(rename = "replyTo", default, skip_serializing_if = "Option::is_none")]
+        #[schema(pattern = "^[!-~]+$", min_length = 1, max_length = 128, example = "3EB0C4A1F9E2B7D85A6C13")]
         reply_to: Option<String>,
     },
     /// Something this version stores but does not yet understand; only ever received.
     #[serde(skip_deserializing)]
-    #[schema(ignore)]
     Unsupported {
         /// The engine's name of it.
+        #[schema(min_length = 1, max_length = 128, example = "poll")]
         kind: String,
     },
 }

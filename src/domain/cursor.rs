@@ -13,7 +13,13 @@ use super::ids::{Position, Shard};
 
 /// A position per shard, in the order of shards.
 #[derive(Clone, Debug, PartialEq, Eq, utoipa::ToSchema)]
-#[schema(value_type = String, example = "12.0.7")]
+#[schema(
+    value_type = String,
+    example = "12",
+    pattern = r"^[0-9]{1,18}(?:\.[0-9]{1,18})*$",
+    min_length = 1,
+    max_length = 19_456
+)]
 pub struct Cursor(Vec<Position>);
 
 impl Cursor {
@@ -35,7 +41,7 @@ impl Cursor {
         let bad =
             || Error::invalid("after", "invalid_position", "must be 0 or a position that was given out");
         let position = |text: &str| -> Result<Position, Error> {
-            let digits = (1..=19).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+            let digits = (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
             let number = text.parse().ok().filter(|_whole| digits);
             number.map(Position).ok_or_else(bad)
         };

@@ -156,8 +156,10 @@ pub struct Event {
     pub event_id: EventId,
     /// `message.received`…; on `session-commands` the command's type.
     #[serde(rename = "type")]
+    #[schema(pattern = r"^[a-z_.]+$", min_length = 1, max_length = 64, example = "message.sent")]
     pub kind: String,
     /// Version of the shape of `data`.
+    #[schema(minimum = 0, maximum = 4_294_967_295_u64, example = 1)]
     pub version: u32,
     /// Whose it is.
     pub tenant_id: TenantId,
@@ -165,13 +167,14 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
     /// 1, 2, 3… per session and log; per tenant where there is no session.
+    #[schema(minimum = 1, example = 12)]
     pub seq: i64,
     /// Place in the log; the cursor to resume from.
     pub position: Position,
     /// When it happened.
     pub occurred_at: Timestamp,
     /// What happened.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = any_object)]
     pub data: Data,
 }
 
@@ -187,6 +190,16 @@ impl Event {
     pub fn of_people(&self) -> bool {
         self.kind.starts_with(PEOPLE)
     }
+}
+
+/// What an event says depends on its type: an object, for the documentation.
+fn any_object() -> utoipa::openapi::Object {
+    use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, Type};
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
+        .examples([serde_json::json!({"messageId": "0192f0c1-7b7a-7000-8000-000000000001"})])
+        .build()
 }
 
 /// An event on its way through a stream: the envelope with what routing needs, and its JSON made once.

@@ -15,7 +15,7 @@ macro_rules! uuid_id {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
         #[serde(transparent)]
-        #[schema(value_type = String, format = Uuid)]
+        #[schema(value_type = String, format = Uuid, min_length = 36, max_length = 36, example = "0192f0c1-7b7a-7000-8000-000000000001")]
         pub struct $name(pub Uuid);
 
         impl $name {
@@ -36,9 +36,10 @@ macro_rules! uuid_id {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Self, Error> {
-                Uuid::parse_str(text)
-                    .map(Self)
-                    .map_err(|_bad| Error::invalid($field, "invalid_id", "must be a UUID"))
+                // Of the forms a UUID can be written in, one: two texts for one thing would be two things to a cache.
+                let hyphenated = text.len() == uuid::fmt::Hyphenated::LENGTH;
+                let id = Uuid::parse_str(text).ok().filter(|_| hyphenated).map(Self);
+                id.ok_or_else(|| Error::invalid($field, "invalid_id", "must be a UUID with hyphens"))
             }
         }
     )*};
@@ -134,6 +135,7 @@ pub struct Epoch(pub i64);
     utoipa::ToSchema,
 )]
 #[serde(transparent)]
+#[schema(minimum = 0, example = 345)]
 pub struct Position(pub i64);
 
 impl Position {
@@ -162,6 +164,7 @@ pub struct Fence {
 /// WhatsApp's id of a message, in the shape its own clients use: `3EB0` and 18 upper-case hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
+#[schema(min_length = 1, max_length = 512, example = "3EB0C4A1F9E2B7D85A6C13")]
 pub struct WaId(pub String);
 
 impl WaId {

@@ -138,15 +138,29 @@ impl FromStr for SessionState {
 
 /// Which WhatsApp a session talks to; fixed when it is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Endpoint {
     /// The real one, trusted by its certificate chain.
-    Whatsapp,
+    // With braces: serde lets a variant without them have members that nobody knows.
+    Whatsapp {},
     /// A sandbox, trusted by its pinned static key alone.
     Sandbox {
-        /// `ws://127.0.0.1:8090/ws/chat`
+        /// Where it listens; visible ASCII.
+        #[schema(
+            pattern = "^wss?://[!-~]+$",
+            min_length = 6,
+            max_length = 512,
+            example = "ws://127.0.0.1:8090/ws/chat"
+        )]
         url: String,
         /// The sandbox's Noise static key, 64 hex digits.
+        #[serde(rename = "staticKey")]
+        #[schema(
+            pattern = "^[0-9A-Fa-f]{64}$",
+            min_length = 64,
+            max_length = 64,
+            example = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+        )]
         static_key: String,
     },
 }
@@ -159,7 +173,8 @@ impl Endpoint {
     pub fn check(&self) -> Result<(), Error> {
         let Self::Sandbox { url, static_key } = self else { return Ok(()) };
         let rest = url.strip_prefix("ws://").or_else(|| url.strip_prefix("wss://"));
-        let rest = rest.filter(|rest| !rest.is_empty() && url.len() <= 512);
+        let visible = url.len() <= 512 && url.bytes().all(|byte| byte.is_ascii_graphic());
+        let rest = rest.filter(|rest| !rest.is_empty() && visible);
         let rest = rest.ok_or_else(|| {
             Error::invalid("endpoint.url", "invalid_endpoint", "must start with ws:// or wss://")
         })?;

@@ -10,7 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment, to the millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, utoipa::ToSchema)]
-#[schema(value_type = String, format = DateTime)]
+#[schema(
+    value_type = String,
+    format = DateTime,
+    pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$",
+    example = "2026-11-22T10:00:00.123Z"
+)]
 pub struct Timestamp(pub i64);
 
 /// The moment it is now.

@@ -22,20 +22,24 @@ pub struct SessionView {
     /// Whose.
     pub tenant_id: TenantId,
     /// For people.
+    #[schema(min_length = 1, max_length = 100, example = "support")]
     pub name: Option<String>,
     /// Where it stands.
     pub state: SessionState,
     /// Why.
+    #[schema(max_length = 512, example = "logged_in")]
     pub reason: String,
     /// The account by phone address, once linked.
     pub pn: Option<Address>,
     /// The account by LID, once linked.
     pub lid: Option<Address>,
     /// The account's own name.
+    #[schema(max_length = 512, example = "Tienda")]
     pub push_name: Option<String>,
     /// Which WhatsApp.
     pub endpoint: Endpoint,
     /// Commands accepted and not finished.
+    #[schema(minimum = 0, example = 1)]
     pub queued: i64,
     /// When it was made.
     pub created_at: Timestamp,
@@ -60,6 +64,7 @@ pub struct Transition {
     /// To.
     pub to: SessionState,
     /// Why.
+    #[schema(max_length = 512, example = "logged_in")]
     pub reason: String,
     /// When.
     pub at: Timestamp,
@@ -76,8 +81,10 @@ pub struct MessageView {
     /// The account.
     pub session_id: SessionId,
     /// The conversation.
+    #[schema(value_type = Address)]
     pub chat: String,
     /// Who wrote it; this account when absent.
+    #[schema(value_type = Option<Address>)]
     pub sender: Option<String>,
     /// In or out.
     pub direction: Direction,
@@ -85,9 +92,15 @@ pub struct MessageView {
     pub content: Content,
     /// Where it stands (`delivered` for what came in).
     pub state: MessageState,
-    /// Why it failed, stable.
+    /// Why it failed, stable; of a queued one, why it waits: `paced_warm_up`, `paced_new_chats`, `paced_rate`,
+    /// `paced_cool_down`.
+    #[schema(max_length = 512, example = "deadline_passed")]
     pub code: Option<String>,
+    /// From when a message that waits may go, at the earliest. Only where one message is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
     /// Why it failed, for people.
+    #[schema(max_length = 512, example = "not sent before its deadline")]
     pub failure: Option<String>,
     /// When it was accepted or sent.
     pub timestamp: Timestamp,
@@ -100,16 +113,21 @@ pub struct MessageView {
 #[serde(rename_all = "camelCase")]
 pub struct ChatView {
     /// The address it is known by here; never changes.
+    #[schema(value_type = Address)]
     pub jid: String,
     /// The account.
     pub session_id: SessionId,
     /// By phone address.
+    #[schema(value_type = Option<Address>)]
     pub pn: Option<String>,
     /// By LID.
+    #[schema(value_type = Option<Address>)]
     pub lid: Option<String>,
     /// What the other side calls itself.
+    #[schema(max_length = 512, example = "Ana")]
     pub name: Option<String>,
     /// Start of the last text.
+    #[schema(max_length = 512, example = "Hola")]
     pub last_message: Option<String>,
     /// When.
     pub last_message_at: Timestamp,
@@ -122,17 +140,39 @@ pub struct DeadLetterView {
     /// Its id.
     pub dead_letter_id: DeadLetterId,
     /// Which consumer group gave up.
+    #[schema(max_length = 512, example = "webhooks")]
     pub group: String,
-    /// `buried`, `redriving`, `resolved`.
+    /// What became of it.
+    #[schema(schema_with = dead_letter_state)]
     pub state: String,
     /// How often it was tried.
+    #[schema(minimum = 0, maximum = 4_294_967_295_u64, example = 5)]
     pub attempts: u32,
     /// What went wrong last.
+    #[schema(max_length = 512, example = "the receiver answers 500")]
     pub error: String,
     /// When it was buried.
     pub buried_at: Timestamp,
     /// What was not delivered.
     pub event: Event,
+}
+
+/// The states a dead letter can be in.
+pub const DEAD_LETTER_STATES: [&str; 3] = ["buried", "redriving", "resolved"];
+
+/// The same for the documentation.
+#[must_use]
+pub fn dead_letter_state() -> utoipa::openapi::Object {
+    one_of(&DEAD_LETTER_STATES)
+}
+
+/// A text that is one of these words, for the documentation.
+#[must_use]
+pub fn one_of(words: &[&str]) -> utoipa::openapi::Object {
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .enum_values(Some(words.iter().copied()))
+        .build()
 }
 
 /// A dead letter on its way to its group again.
@@ -149,9 +189,11 @@ pub struct Redriving {
 #[serde(rename_all = "camelCase")]
 pub struct Page<T> {
     /// The rows.
+    #[schema(max_items = 200)]
     pub items: Vec<T>,
     /// Opaque; give it back as `cursor` for the next page. Absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[-_0-9A-Za-z]+$", min_length = 1, max_length = 512, example = "MDE5MmYwYzEtN2I3YQ")]
     pub next_cursor: Option<String>,
 }
 

@@ -28,12 +28,13 @@ pub(super) enum Need {
 use Need::{Anyone, May, MayAll, Open, Person};
 
 /// Every route.
-pub(super) const NEEDS: [(&str, &str, Need); 55] = [
+pub(super) const NEEDS: [(&str, &str, Need); 58] = [
     ("POST", "/sessions", MayAll(Scope::SessionsWrite)),
     ("GET", "/sessions", May(Scope::SessionsRead)),
     ("GET", "/sessions/{id}", May(Scope::SessionsRead)),
     ("DELETE", "/sessions/{id}", May(Scope::SessionsWrite)),
     ("GET", "/sessions/{id}/timeline", May(Scope::SessionsRead)),
+    ("GET", "/sessions/{id}/pacing", May(Scope::SessionsRead)),
     ("POST", "/sessions/{id}/start", May(Scope::SessionsWrite)),
     ("POST", "/sessions/{id}/stop", May(Scope::SessionsWrite)),
     ("POST", "/sessions/{id}/reconnect", May(Scope::SessionsWrite)),
@@ -79,6 +80,8 @@ pub(super) const NEEDS: [(&str, &str, Need); 55] = [
     ("GET", "/.well-known/jwks.json", Open),
     ("GET", "/admin/tree", MayAll(Scope::AdminRead)),
     ("GET", "/admin/nodes", MayAll(Scope::AdminRead)),
+    ("GET", "/admin/log-level", MayAll(Scope::AdminRead)),
+    ("PUT", "/admin/log-level", MayAll(Scope::AdminWrite)),
     ("GET", "/livez", Open),
     ("GET", "/readyz", Open),
     ("GET", "/metrics", Open),

@@ -129,7 +129,7 @@ pub(super) async fn register(
     let locale = body.locale.or_else(|| Locale::preferred(language)).unwrap_or_default();
     let even = Even::begin();
     let hash = api.credentials.hash(password).await?;
-    let trace = Trace::of(&headers);
+    let trace = Trace::of(&api, &headers);
     if let Some(owner) = api.queries.user_by_mail(mail.clone()).await? {
         remind(&api, Some(owner), &trace).await?;
         return Ok(even.answer().await);

@@ -2,7 +2,7 @@
 //!
 //! Promises: whoever asks is known, and may do what the route takes ([`access`](super::access)), before anything else of
 //! the request is looked at; only the SHA-256 of a key is stored, so the tables give none away; what was seen lately costs
-//! no query ([`callers`](super::callers)).
+//! no query ([`callers`](super::callers)); who tries credentials out is soon refused without one.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use super::cookies::{self, Kept};
 use super::edge::REQUEST_ID;
 use super::error::{Problem, Result};
 use super::key_text;
+use super::limits;
 use crate::domain::error::{Error, Kind};
 use crate::domain::identity::{Actor, AuditEntry, Role, Scopes};
 use crate::domain::ids::{KeyId, LoginId, SessionId, TenantId, UserId};
@@ -76,12 +77,13 @@ impl std::ops::Deref for Caller {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trace {
     request_id: Option<HeaderValue>,
+    client: Option<String>,
 }
 
 impl Trace {
     /// Of a request with these headers; [`edge`](super::edge) has put its id there.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        Self { request_id: headers.get(REQUEST_ID).cloned() }
+    pub(super) fn of(api: &Api, headers: &HeaderMap) -> Self {
+        Self { request_id: headers.get(REQUEST_ID).cloned(), client: api.limits.name(headers) }
     }
 
     /// The request's id.
@@ -89,17 +91,23 @@ impl Trace {
         self.request_id.as_ref().and_then(|id| id.to_str().ok()).map(str::to_owned)
     }
 
+    /// From where it came: a keyed hash of the address.
+    pub(super) fn client(&self) -> Option<String> {
+        self.client.clone()
+    }
+
     /// An entry for the audit log.
     pub(super) fn entry(&self, tenant: TenantId, actor: Actor, action: &str) -> AuditEntry {
-        AuditEntry { request_id: self.request_id(), ..AuditEntry::new(tenant, actor, action, now()) }
+        let (request_id, client) = (self.request_id(), self.client());
+        AuditEntry { request_id, client, ..AuditEntry::new(tenant, actor, action, now()) }
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Trace {
+impl FromRequestParts<Arc<Api>> for Trace {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self> {
-        Ok(Self::of(&parts.headers))
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self> {
+        Ok(Self::of(api, &parts.headers))
     }
 }
 
@@ -109,26 +117,36 @@ impl FromRequestParts<Arc<Api>> for Caller {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self> {
         let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let need = access::need(&parts.method, route);
-        Self::of(api, need, &parts.method, &parts.headers, None).await
+        let given = (None, api.limits.sender(parts));
+        Self::of(api, need, &parts.method, &parts.headers, given).await
     }
 }
 
 impl Caller {
-    /// The caller of a request that takes this; `beside` is a credential from elsewhere than the headers.
+    /// The caller of a request that takes this; `beside` is a credential from elsewhere than the headers, `sends` the session
+    /// that is given a message, where that is known.
     pub(super) async fn of(
         api: &Api,
         need: Option<Need>,
         method: &Method,
         headers: &HeaderMap,
-        beside: Option<&str>,
+        (beside, sends): (Option<&str>, Option<SessionId>),
     ) -> Result<Self> {
         let presented =
-            beside.map_or_else(|| Presented::by(api, headers), |token| Ok(Presented::Bearer(token)))?;
-        let identity = identified(api, presented.token()).await?;
+            beside.map_or_else(|| Presented::by(api, headers), |token| Ok(Presented::Bearer(token)));
+        let presented = match presented {
+            Ok(presented) => presented,
+            // Nothing was tried.
+            Err(missing) => {
+                return Err(api.limits.before(headers).await.err().unwrap_or_else(|| missing.into()));
+            }
+        };
+        let identity = recognised(api, headers, presented.token()).await?;
+        api.limits.admit(headers, identity.asks(sends)).await?;
         if let (Presented::Cookie(_), Who::User { login, .. }) = (&presented, identity.who) {
             cookies::genuine(api, method, headers, login)?;
         }
-        let caller = Self { identity, trace: Trace::of(headers) };
+        let caller = Self { identity, trace: Trace::of(api, headers) };
         need.ok_or_else(|| Error::bug("a route that is not in the table of access"))?.admits(&caller)?;
         Ok(caller)
     }
@@ -221,23 +239,40 @@ pub(super) fn presented<'h>(api: &Api, headers: &'h HeaderMap) -> Option<&'h str
     Presented::by(api, headers).ok().map(|presented| presented.token())
 }
 
-/// The caller that a credential proves.
-async fn identified(api: &Api, token: &str) -> Result<Arc<Identity>, Error> {
+impl Identity {
+    /// Whom its requests count for.
+    fn asks(&self, sends: Option<SessionId>) -> limits::Who {
+        let token = match self.who {
+            Who::Key(key) => key.0,
+            Who::User { id, .. } => id.0,
+        };
+        limits::Who { tenant: self.tenant, token, sends }
+    }
+}
+
+/// The caller that a credential proves. Who has failed too often is not told whether this one is good; a caller seen
+/// lately is.
+async fn recognised(api: &Api, headers: &HeaderMap, token: &str) -> Result<Arc<Identity>> {
     let hash = hashed(token);
     if let Some(identity) = api.callers.known(&hash) {
         return Ok(identity);
     }
+    let is_key = key_text::is_shaped(token);
+    if !is_key && token.bytes().filter(|byte| *byte == b'.').count() != 2 {
+        return Err(api.limits.failed(headers, unknown()).await);
+    }
+    api.limits.before(headers).await?;
     let begun = api.callers.begin();
-    let identity = if key_text::is_shaped(token) {
-        key(api, hash).await?
-    } else if token.bytes().filter(|byte| *byte == b'.').count() == 2 {
-        access_token(api, token).await?
-    } else {
-        return Err(unknown());
-    };
-    let identity = Arc::new(identity);
-    api.callers.remember(begun, hash, &identity);
-    Ok(identity)
+    let found = if is_key { key(api, hash).await } else { access_token(api, token).await };
+    match found {
+        Ok(identity) => {
+            let identity = Arc::new(identity);
+            api.callers.remember(begun, hash, &identity);
+            Ok(identity)
+        }
+        Err(error) if error.kind == Kind::Unauthorized => Err(api.limits.failed(headers, error).await),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn key(api: &Api, hash: Hash) -> Result<Identity, Error> {

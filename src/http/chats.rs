@@ -25,11 +25,13 @@ use crate::domain::view::{ChatView, MessageView, Page};
 #[into_params(parameter_in = Query)]
 pub(super) struct Listing {
     /// Only of this session.
+    #[param(value_type = Option<SessionId>)]
     session_id: Option<String>,
     /// Rows of the page: 1 to 200, 50 when absent.
-    #[param(minimum = 1, maximum = 200)]
+    #[param(minimum = 1, maximum = 200, example = 50)]
     limit: Option<i64>,
     /// `nextCursor` of the page before.
+    #[param(pattern = "^[-_0-9A-Za-z]+$", min_length = 1, max_length = 512, example = "MDE5MmYwYzEtN2I3YQ")]
     cursor: Option<String>,
 }
 
@@ -55,6 +57,7 @@ pub(super) fn named(caller: &Caller, id: Option<&str>) -> Result<Option<SessionI
 #[utoipa::path(
     get,
     path = "/chats",
+    operation_id = "listChats",
     tag = "chats",
     params(Listing),
     responses((status = 200, description = "One page", body = Page<ChatView>))
@@ -73,6 +76,7 @@ pub(super) async fn list(
 #[utoipa::path(
     get,
     path = "/chats/{jid}/messages",
+    operation_id = "listChatMessages",
     tag = "chats",
     params(("jid" = Address, Path, description = "Any address the chat is known by, or a phone number"), Listing),
     responses((status = 200, description = "One page", body = Page<MessageView>))
@@ -93,10 +97,11 @@ pub(super) async fn messages(
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Reply {
     /// The session that sends.
-    #[schema(format = Uuid, example = "0192f0c1-7b7a-7000-8000-000000000001")]
+    #[schema(value_type = SessionId)]
     session_id: String,
     /// What it says.
     #[serde(deserialize_with = "super::input::object")]
+    #[schema(value_type = super::openapi::ContentToSend)]
     content: Content,
 }
 
@@ -104,6 +109,7 @@ pub(super) struct Reply {
 #[utoipa::path(
     post,
     path = "/chats/{jid}/messages",
+    operation_id = "sendChatMessage",
     tag = "chats",
     params(("jid" = Address, Path, description = "Any address of the chat, or a phone number")),
     request_body = Reply,
@@ -116,5 +122,6 @@ pub(super) async fn send(
     Submitted { body, key }: Submitted<Reply>,
 ) -> Result<Answer> {
     let session = body.session_id.parse()?;
+    api.limits.sends(caller.tenant, session).await?;
     super::messages::accept(&api, &caller, session, (chat, body.content), key).await
 }

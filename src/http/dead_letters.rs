@@ -16,23 +16,22 @@ use super::page::page;
 use crate::domain::error::Error;
 use crate::domain::ids::DeadLetterId;
 use crate::domain::now;
-use crate::domain::view::{DeadLetterView, Page};
+use crate::domain::view::{DEAD_LETTER_STATES, DeadLetterView, Page, dead_letter_state, one_of};
 use crate::domain::write::{Redrive, Write};
-
-/// The states a dead letter can be in.
-const STATES: [&str; 3] = ["buried", "redriving", "resolved"];
 
 /// Which dead letters.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Listing {
-    /// Only in this state: `buried`, `redriving` or `resolved`.
+    /// Only in this state.
+    #[param(schema_with = dead_letter_state)]
     state: Option<String>,
     /// Rows of the page: 1 to 200, 50 when absent.
-    #[param(minimum = 1, maximum = 200)]
+    #[param(minimum = 1, maximum = 200, example = 50)]
     limit: Option<i64>,
     /// `nextCursor` of the page before.
+    #[param(pattern = "^[-_0-9A-Za-z]+$", min_length = 1, max_length = 512, example = "MDE5MmYwYzEtN2I3YQ")]
     cursor: Option<String>,
 }
 
@@ -40,6 +39,7 @@ pub(super) struct Listing {
 #[utoipa::path(
     get,
     path = "/dead-letters",
+    operation_id = "listDeadLetters",
     tag = "dead letters",
     params(Listing),
     responses((status = 200, description = "One page", body = Page<DeadLetterView>))
@@ -49,8 +49,8 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Params(wanted): Params<Listing>,
 ) -> Result<Json<Page<DeadLetterView>>> {
-    if wanted.state.as_deref().is_some_and(|state| !STATES.contains(&state)) {
-        let detail = format!("must be one of {}", STATES.join(", "));
+    if wanted.state.as_deref().is_some_and(|state| !DEAD_LETTER_STATES.contains(&state)) {
+        let detail = format!("must be one of {}", DEAD_LETTER_STATES.join(", "));
         return Err(Error::invalid("state", "unknown_state", detail).into());
     }
     let page = page(wanted.limit, wanted.cursor)?;
@@ -64,14 +64,19 @@ pub(super) struct Redriven {
     /// Its id.
     dead_letter_id: DeadLetterId,
     /// Always `redriving`.
-    #[schema(example = "redriving")]
+    #[schema(schema_with = redriving)]
     status: &'static str,
+}
+
+fn redriving() -> utoipa::openapi::Object {
+    one_of(&["redriving"])
 }
 
 /// Delivers a dead letter to its consumer again, with a fresh budget of tries.
 #[utoipa::path(
     post,
     path = "/dead-letters/{id}/redrive",
+    operation_id = "redriveDeadLetter",
     tag = "dead letters",
     params(("id" = DeadLetterId, Path, description = "The dead letter")),
     responses((status = 202, description = "Accepted", body = Redriven))

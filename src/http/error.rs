@@ -20,6 +20,8 @@ pub(super) type Result<T, E = Problem> = std::result::Result<T, E>;
 pub(super) struct Problem {
     status: StatusCode,
     error: Error,
+    /// The limit that refused, and how long it will.
+    limit: Option<(&'static str, u64)>,
 }
 
 impl From<Error> for Problem {
@@ -31,28 +33,35 @@ impl From<Error> for Problem {
             Kind::Unauthorized => StatusCode::UNAUTHORIZED,
             Kind::Forbidden => StatusCode::FORBIDDEN,
             // The whole service is full, not this caller too fast.
-            Kind::Busy if matches!(error.code, "ledger_busy" | "archive_busy" | "identity_busy") => {
+            Kind::Busy
+                if matches!(error.code, "ledger_busy" | "archive_busy" | "identity_busy" | "store_busy") =>
+            {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Kind::Busy => StatusCode::TOO_MANY_REQUESTS,
             Kind::Fenced | Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Bug => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self { status, error }
+        Self { status, error, limit: None }
     }
 }
 
 impl Problem {
+    /// A limit refuses: which, and for how many seconds.
+    pub(super) fn limited(error: Error, scope: &'static str, seconds: u64) -> Self {
+        Self { limit: Some((scope, seconds)), ..error.into() }
+    }
+
     /// A failure of the protocol itself, whose status says more than its kind.
     #[track_caller]
     pub(super) fn of(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, error: Error::new(Kind::Invalid, code, detail) }
+        Self { status, error: Error::new(Kind::Invalid, code, detail), limit: None }
     }
 
     /// The same, naming the part of the request that is wrong.
     #[track_caller]
     pub(super) fn at(status: StatusCode, field: &str, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, error: Error::invalid(field, code, detail) }
+        Self { status, error: Error::invalid(field, code, detail), limit: None }
     }
 
     /// What a response without a stated problem means, by its status: the router's own refusals.
@@ -87,10 +96,13 @@ impl Problem {
     }
 
     /// How long to wait before another try, in seconds, where another try makes sense.
-    fn retry_after(&self) -> Option<&'static str> {
+    fn retry_after(&self) -> Option<u64> {
+        if let Some((_, seconds)) = self.limit {
+            return Some(seconds);
+        }
         match self.error.kind {
-            Kind::Busy => Some("1"),
-            Kind::Fenced | Kind::Unavailable => Some("2"),
+            Kind::Busy => Some(1),
+            Kind::Fenced | Kind::Unavailable => Some(2),
             Kind::Invalid
             | Kind::NotFound
             | Kind::Conflict
@@ -117,9 +129,10 @@ impl Problem {
             kind: format!("urn:recado:problem:{}", self.error.code),
             title: self.status.canonical_reason().unwrap_or("Problem"),
             status: self.status.as_u16(),
-            detail,
+            detail: cut(detail, DETAIL),
             code: self.error.code,
-            field: self.error.field.as_deref(),
+            field: self.error.field.as_deref().map(|field| cut(field, FIELD)),
+            scope: self.limit.map(|(scope, _)| scope),
             request_id,
         };
         let mut response = Response::new(Body::from(serde_json::to_vec(&body).unwrap_or_default()));
@@ -128,13 +141,23 @@ impl Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
+}
+
+/// The longest detail in characters: a cause may be longer than a client has use for.
+const DETAIL: usize = 1024;
+
+/// The longest field in characters: its name may be the client's, and is not to be sent back without end.
+const FIELD: usize = 256;
+
+fn cut(text: &str, limit: usize) -> &str {
+    text.char_indices().nth(limit).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 impl IntoResponse for Problem {
@@ -153,26 +176,39 @@ impl IntoResponse for Problem {
 pub(super) struct Details<'a> {
     /// Names the kind of problem; ends in the code.
     #[serde(rename = "type")]
-    #[schema(example = "urn:recado:problem:invalid_text")]
+    #[schema(
+        pattern = "^urn:recado:problem:[a-z0-9_]+$",
+        max_length = 128,
+        example = "urn:recado:problem:invalid_text"
+    )]
     kind: String,
     /// The status in words.
-    #[schema(example = "Bad Request")]
+    #[schema(max_length = 64, example = "Bad Request")]
     title: &'a str,
     /// The status.
-    #[schema(example = 400)]
+    #[schema(minimum = 400, maximum = 599, example = 400)]
     status: u16,
     /// What is wrong, for people.
-    #[schema(example = "must be 1 to 65536 bytes")]
+    #[schema(max_length = 1024, example = "must be 1 to 65536 bytes")]
     detail: &'a str,
     /// What is wrong, for programs. Stable.
-    #[schema(example = "invalid_text")]
+    #[schema(pattern = "^[a-z0-9_]+$", min_length = 1, max_length = 64, example = "invalid_text")]
     code: &'a str,
     /// The part of the request that is wrong: a path in the body, a parameter or a header.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "content.text")]
+    #[schema(max_length = 256, example = "content.text")]
     field: Option<&'a str>,
+    /// The limit that is reached: `ip`, `auth_failures`, `token`, `tenant` or `session`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 16, example = "token")]
+    scope: Option<&'a str>,
     /// Finds this request in the log.
-    #[schema(example = "0192f0c1-7b7a-7000-8000-000000000001")]
+    #[schema(
+        pattern = "^[-_.0-9A-Za-z]+$",
+        min_length = 1,
+        max_length = 64,
+        example = "0192f0c1-7b7a-7000-8000-000000000001"
+    )]
     request_id: &'a str,
 }
 
@@ -213,6 +249,14 @@ mod tests {
         let shown = body(&Error::bug("select * from secrets").into()).await;
         assert_eq!(shown["code"], "internal");
         assert!(!shown.to_string().contains("secrets"));
+    }
+
+    #[tokio::test]
+    async fn a_reached_limit_is_named_and_says_for_how_long() {
+        let problem = Problem::limited(Error::busy("rate_limited", "too many"), "token", 42);
+        assert_eq!(problem.written("r-1").headers()[RETRY_AFTER], "42");
+        let shown = body(&problem).await;
+        assert_eq!((&shown["status"], &shown["code"], &shown["scope"]), (&429.into(), &"rate_limited".into(), &"token".into()));
     }
 
     #[tokio::test]

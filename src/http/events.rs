@@ -16,6 +16,7 @@ use crate::domain::cursor::Cursor;
 use crate::domain::error::Error;
 use crate::domain::event::{Event, EventType};
 use crate::domain::identity::Scope;
+use crate::domain::ids::SessionId;
 use crate::domain::view::EventFilter;
 
 /// Which events.
@@ -24,16 +25,17 @@ use crate::domain::view::EventFilter;
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
     /// Only events after this cursor; 0 (the default) for all that are kept.
-    #[param(example = "0")]
+    #[param(value_type = Option<Cursor>, example = "0")]
     after: Option<String>,
     /// At most this many: 1 to 200, 50 when absent.
-    #[param(minimum = 1, maximum = 200)]
+    #[param(minimum = 1, maximum = 200, example = 50)]
     limit: Option<i64>,
     /// Only of this session.
+    #[param(value_type = Option<SessionId>)]
     session_id: Option<String>,
     /// Only these types, separated by commas.
     #[serde(rename = "type")]
-    #[param(rename = "type", example = "message.received,message.sent")]
+    #[param(rename = "type", schema_with = kinds_schema)]
     kinds: Option<String>,
 }
 
@@ -42,6 +44,7 @@ pub(super) struct Wanted {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Events {
     /// In order per session.
+    #[schema(max_items = 200)]
     items: Vec<Event>,
     /// Give it back as `after`, with the same filter, for what follows.
     next_after: Cursor,
@@ -58,6 +61,10 @@ pub(super) fn filter(
     session_id: Option<&str>,
     kinds: Option<&str>,
 ) -> Result<EventFilter, Error> {
+    if kinds.is_some_and(|kinds| kinds.len() > KINDS_LIMIT) {
+        let detail = format!("must be at most {KINDS_LIMIT} characters");
+        return Err(Error::invalid("type", "invalid_value", detail));
+    }
     let kinds = kinds.map_or_else(|| Ok(Vec::new()), |kinds| kinds.split(',').map(kind).collect())?;
     Ok(EventFilter {
         tenant: Some(caller.tenant),
@@ -69,7 +76,23 @@ pub(super) fn filter(
 }
 
 fn kind(text: &str) -> Result<String, Error> {
-    Ok(text.trim().parse::<EventType>()?.to_string())
+    Ok(text.trim_matches(' ').parse::<EventType>()?.to_string())
+}
+
+/// The longest list of types.
+const KINDS_LIMIT: usize = 1024;
+
+/// Types with commas between them, for the documentation.
+pub(super) fn kinds_schema() -> utoipa::openapi::Object {
+    let names: Vec<_> = EventType::ALL.iter().map(|kind| kind.as_str().replace('.', r"\.")).collect();
+    let one = format!(" *(?:{}) *", names.join("|"));
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .pattern(Some(format!("^{one}(?:,{one})*$")))
+        .min_length(Some(1))
+        .max_length(Some(KINDS_LIMIT))
+        .examples(["message.received,message.sent"])
+        .build()
 }
 
 /// Reads events after a cursor, in order per session. Pages may be empty while filtered events are passed over; go on from
@@ -77,6 +100,7 @@ fn kind(text: &str) -> Result<String, Error> {
 #[utoipa::path(
     get,
     path = "/events",
+    operation_id = "listEvents",
     tag = "events",
     params(Wanted),
     responses((status = 200, description = "One page", body = Events))

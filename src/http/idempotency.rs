@@ -73,6 +73,8 @@ impl Answer {
             | Outcome::Settled(_)
             | Outcome::Lease(_)
             | Outcome::Taken(_)
+            | Outcome::Paced(_)
+            | Outcome::Cooling(_)
             | Outcome::Stamped { .. }
             | Outcome::Swept(_)
             | Outcome::SignedIn(_)

@@ -11,7 +11,7 @@ use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde_json::Value;
@@ -21,13 +21,14 @@ use super::idempotency;
 use crate::domain::error::Error;
 use crate::domain::write::Idempotency;
 
-/// A write's body, and the client's key for it. An empty body reads as `{}`.
+/// A write's body, and the client's key for it. An empty body reads as `{}`. A write says all in path and body: it takes
+/// no query parameters.
 pub(super) struct Submitted<T> {
     pub(super) body: T,
     pub(super) key: Option<Idempotency>,
 }
 
-/// The body of a write that says all in its path.
+/// The body of a write that says all in its path; the parameters of a read that takes none.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
@@ -36,6 +37,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Submitted<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self> {
+        if request.uri().query().is_some() {
+            let Nothing {} = params(request.uri())?;
+        }
         let headers = request.headers();
         let key = idempotency::key(headers)?;
         let json = is_json(headers);
@@ -199,20 +203,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self> {
-        match Query::<T>::try_from_uri(&parts.uri) {
-            Ok(Query(params)) => Ok(Self(params)),
-            Err(rejection) => {
-                let first = std::error::Error::source(&rejection);
-                let mut causes = std::iter::successors(first, |cause| cause.source());
-                let cause = causes.find_map(|cause| cause.downcast_ref::<Unread>());
-                let (path, text) = cause.map_or_else(
-                    || ("query".to_owned(), rejection.body_text()),
-                    |cause| (cause.path().to_string(), cause.inner().to_string()),
-                );
-                Err(refusal(path, &text).into())
-            }
-        }
+        Ok(Self(params(&parts.uri)?))
     }
+}
+
+/// Reads query parameters.
+fn params<T: DeserializeOwned>(uri: &Uri) -> Result<T, Error> {
+    Query::<T>::try_from_uri(uri).map(|Query(params)| params).map_err(|rejection| {
+        let first = std::error::Error::source(&rejection);
+        let mut causes = std::iter::successors(first, |cause| cause.source());
+        let cause = causes.find_map(|cause| cause.downcast_ref::<Unread>());
+        let (path, text) = cause.map_or_else(
+            || ("query".to_owned(), rejection.body_text()),
+            |cause| (cause.path().to_string(), cause.inner().to_string()),
+        );
+        refusal(path, &text)
+    })
 }
 
 /// What axum's `Query` fails with inside.

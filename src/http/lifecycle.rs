@@ -16,6 +16,7 @@ use super::input::{Id, Nothing, Submitted};
 use crate::domain::command::CommandType;
 use crate::domain::ids::{CommandId, SessionId};
 use crate::domain::now;
+use crate::domain::view::one_of;
 use crate::domain::write::{Accept, Idempotency, Write};
 
 /// A command that is stored and will be done.
@@ -25,8 +26,13 @@ pub(super) struct Accepted {
     /// The command's id.
     command_id: CommandId,
     /// Always `queued`.
-    #[schema(example = "queued")]
+    #[schema(schema_with = queued)]
     status: &'static str,
+}
+
+/// The only status of what was just accepted.
+pub(super) fn queued() -> utoipa::openapi::Object {
+    one_of(&["queued"])
 }
 
 /// Stores a command for a session.
@@ -57,11 +63,12 @@ pub(super) async fn accept(
 }
 
 macro_rules! commands {
-    ($($(#[$doc:meta])* $name:ident, $path:literal, $kind:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, $id:literal, $path:literal, $kind:ident;)*) => {$(
         $(#[$doc])*
         #[utoipa::path(
             post,
             path = $path,
+            operation_id = $id,
             tag = "sessions",
             params(("id" = SessionId, Path, description = "The session")),
             responses((status = 202, description = "Accepted", body = Accepted))
@@ -79,11 +86,11 @@ macro_rules! commands {
 
 commands! {
     /// Opens the link: an account that is not linked yet shows a QR code.
-    start, "/sessions/{id}/start", Start;
+    start, "startSession", "/sessions/{id}/start", Start;
     /// Closes the link and stays linked; messages wait until the next start or fail at their deadline.
-    stop, "/sessions/{id}/stop", Stop;
+    stop, "stopSession", "/sessions/{id}/stop", Stop;
     /// Closes the link and opens it again now, without waiting for the next scheduled try.
-    reconnect, "/sessions/{id}/reconnect", Reconnect;
+    reconnect, "reconnectSession", "/sessions/{id}/reconnect", Reconnect;
     /// Unlinks from the account; a new start shows a new QR code.
-    logout, "/sessions/{id}/logout", Logout;
+    logout, "logoutSession", "/sessions/{id}/logout", Logout;
 }

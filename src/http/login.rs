@@ -124,14 +124,14 @@ pub(super) async fn login(
 ) -> Result<Response> {
     let NewLogin { email, password, cookie } = body;
     let (mail, password) = (email.parse::<MailAddress>()?, Zeroizing::new(password));
-    let user = tried(&api, mail, &password, &Trace::of(&headers)).await?;
+    let user = tried(&api, mail, &password, &Trace::of(&api, &headers)).await?;
     let role = user.role;
     let grant = Grant { tenant: user.tenant, user: user.id, role, login: LoginId::new() };
     let (text, hash) = fresh(grant.login);
     let at = now();
     let expires_at = at.after(api.config.login_for);
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    let audit = Trace::of(&headers).entry(user.tenant, Actor::user(user.id), "login.opened");
+    let audit = Trace::of(&api, &headers).entry(user.tenant, Actor::user(user.id), "login.opened");
     let open = OpenLogin {
         tenant: user.tenant,
         user: user.id,
@@ -242,9 +242,9 @@ pub(super) async fn refresh(
         cookies::genuine(&api, &Method::POST, &headers, login)?;
     }
     let (fresh, hash) = fresh(login);
-    let (at, trace) = (now(), Trace::of(&headers));
+    let (at, trace) = (now(), Trace::of(&api, &headers));
     let expires_at = at.after(api.config.login_for);
-    let (request_id, client) = (trace.request_id(), None);
+    let (request_id, client) = (trace.request_id(), trace.client());
     let presented = hashed(&text);
     let rotate = Rotate { login, presented, fresh: hash, grace: GRACE, expires_at, request_id, client, at };
     let Outcome::Rotated(rotation) = people(&api, PeopleWrite::Rotate(rotate)).await? else {

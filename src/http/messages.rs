@@ -11,7 +11,8 @@ use super::Api;
 use super::auth::Caller;
 use super::error::Result;
 use super::idempotency::Answer;
-use super::input::{Id, Submitted};
+use super::input::{Id, Nothing, Params, Submitted};
+use super::openapi::ContentToSend;
 use crate::domain::address::Address;
 use crate::domain::command::CommandType;
 use crate::domain::content::Content;
@@ -26,10 +27,11 @@ use crate::domain::write::{Accept, Idempotency, NewMessage, Write};
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Outgoing {
     /// A phone number with country code, or a WhatsApp address.
-    #[schema(example = "+15550100199")]
+    #[schema(value_type = Address, example = "+15550100199")]
     to: String,
     /// What it says.
     #[serde(deserialize_with = "super::input::object")]
+    #[schema(value_type = ContentToSend)]
     content: Content,
 }
 
@@ -44,7 +46,7 @@ pub(super) struct Queued {
     /// The id it carries to WhatsApp, in every try.
     wa_message_id: WaId,
     /// Always `queued`.
-    #[schema(example = "queued")]
+    #[schema(schema_with = super::lifecycle::queued)]
     status: &'static str,
 }
 
@@ -53,6 +55,7 @@ pub(super) struct Queued {
 #[utoipa::path(
     post,
     path = "/sessions/{id}/messages",
+    operation_id = "sendMessage",
     tag = "messages",
     params(("id" = SessionId, Path, description = "The session that sends")),
     request_body = Outgoing,
@@ -106,10 +109,12 @@ pub(super) async fn accept(
     Answer::to(api, StatusCode::ACCEPTED, write).await
 }
 
-/// Shows one message, sent or received, and where it stands.
+/// Shows one message, sent or received, and where it stands. One that waits because its session is paced says why
+/// (`code`), and from when it may go (`notBefore`).
 #[utoipa::path(
     get,
     path = "/messages/{id}",
+    operation_id = "getMessage",
     tag = "messages",
     params(("id" = MessageId, Path, description = "The message")),
     responses((status = 200, description = "The message", body = MessageView))
@@ -118,8 +123,11 @@ pub(super) async fn show(
     caller: Caller,
     State(api): State<Arc<Api>>,
     Id(message): Id<MessageId>,
+    Params(Nothing {}): Params<Nothing>,
 ) -> Result<Json<MessageView>> {
     let view = api.queries.message(caller.tenant, message).await?;
     let view = view.filter(|view| caller.reaches(view.session_id).is_ok());
-    Ok(Json(view.ok_or_else(|| Error::not_found("message_not_found", "there is no such message"))?))
+    let mut view = view.ok_or_else(|| Error::not_found("message_not_found", "there is no such message"))?;
+    super::pacing::explain(&api, &caller, &mut view).await?;
+    Ok(Json(view))
 }

@@ -10,8 +10,11 @@ pub mod actor;
 mod admin;
 mod audit;
 mod auth;
+mod browser;
 mod callers;
 mod chats;
+mod client;
+mod codes;
 mod cookies;
 mod dead_letters;
 mod edge;
@@ -23,14 +26,17 @@ mod jwks;
 mod key_text;
 mod keys;
 mod lifecycle;
+mod limits;
 mod login;
 mod logins;
 mod messages;
 mod nodes;
 mod openapi;
+mod pacing;
 mod page;
 mod pairing;
 mod qr;
+mod reads;
 mod server;
 mod sessions;
 mod socket;
@@ -49,6 +55,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
+pub use client::Proxies;
 pub use key_text::{new_key, store_key};
 pub use openapi::openapi;
 pub use server::serve;
@@ -60,7 +67,9 @@ use crate::actors::health::Health;
 use crate::actors::hubs::Hubs;
 use crate::actors::identity::Credentials;
 use crate::actors::ledger::Ledgers;
+use crate::actors::limiter::Admission;
 use crate::actors::neighbours::{Neighbours, PAIRING_CODE};
+use crate::domain::pacing::Rules;
 
 /// The longest body of a request in bytes: the longest text, escaped.
 const BODY_LIMIT: usize = 256 * 1024;
@@ -83,6 +92,7 @@ pub struct Api {
     pub config: HttpConfig,
     /// The way to passwords and tokens.
     credentials: Credentials,
+    limits: limits::Limits,
     callers: callers::Callers,
     sockets: socket::Sockets,
 }
@@ -103,13 +113,16 @@ pub struct Actors {
     pub health: Arc<dyn Health>,
     /// The way to passwords and tokens.
     pub credentials: Credentials,
+    /// The way to the limiter.
+    pub admission: Admission,
 }
 
 impl Api {
     /// The API over these actors.
     #[must_use]
     pub fn new(actors: Actors, config: HttpConfig) -> Arc<Self> {
-        let Actors { ledgers, queries, hubs, directory, neighbours, health, credentials } = actors;
+        let Actors { ledgers, queries, hubs, directory, neighbours, health, credentials, admission } = actors;
+        let limits = limits::Limits::new(admission, config.proxies.clone());
         let (callers, sockets) = Default::default();
         Arc::new(Self {
             ledgers,
@@ -120,6 +133,7 @@ impl Api {
             health,
             config,
             credentials,
+            limits,
             callers,
             sockets,
         })
@@ -137,6 +151,8 @@ pub struct HttpConfig {
     pub session_queue: i64,
     /// When a message fails that WhatsApp has not acknowledged.
     pub message_deadline: Duration,
+    /// How much a session may send: to tell when a message that waits may go.
+    pub pacing: Rules,
     /// The most connections at once; more wait to be accepted.
     pub connections: usize,
     /// How long requests under way may take when the service stops.
@@ -149,6 +165,8 @@ pub struct HttpConfig {
     pub login_for: Duration,
     /// Whether cookies are for TLS alone; they are not only on plain HTTP to the machine itself.
     pub secure_cookies: bool,
+    /// Who may say for whom it asks.
+    pub proxies: Proxies,
 }
 
 /// The route table.
@@ -157,6 +175,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(sessions::create, sessions::list))
         .routes(routes!(sessions::show, sessions::delete))
         .routes(routes!(sessions::timeline))
+        .routes(routes!(pacing::show))
         .routes(routes!(lifecycle::start))
         .routes(routes!(lifecycle::stop))
         .routes(routes!(lifecycle::reconnect))
@@ -211,6 +230,7 @@ fn signs_of_life() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(admin::livez))
         .routes(routes!(admin::readyz))
         .routes(routes!(admin::metrics))
+        .routes(routes!(admin::log_level, admin::set_log_level))
 }
 
 /// The routes, their documentation, and what surrounds them.
@@ -218,14 +238,14 @@ fn app(api: Arc<Api>) -> Router {
     let cors = cors(&api.config.cors_origins);
     let app = if api.config.serves {
         let (router, _) = routes().split_for_parts();
-        router.merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
+        router.merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", openapi()))
     } else {
         signs_of_life().split_for_parts().0
     };
     let app = app
         // Between nodes, and no part of the contract.
         .route(PAIRING_CODE, post(nodes::pairing_code))
-        .fallback(edge::unknown_route)
+        .fallback(limits::unknown_route)
         .with_state(api)
         .layer((axum::middleware::from_fn(edge::edge), DefaultBodyLimit::max(BODY_LIMIT)));
     match cors {
@@ -248,10 +268,11 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     Some(
         CorsLayer::new()
             .allow_origin(allowed)
-            .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
             .allow_headers([
                 header::AUTHORIZATION,
                 header::CONTENT_TYPE,
+                header::IF_NONE_MATCH,
                 named("idempotency-key"),
                 edge::REQUEST_ID,
             ])
@@ -260,6 +281,16 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
                 named("idempotent-replayed"),
                 header::RETRY_AFTER,
                 header::LOCATION,
+                header::ETAG,
+                header::WWW_AUTHENTICATE,
+                header::LINK,
+                named("ratelimit"),
+                named("ratelimit-policy"),
+                named("ratelimit-limit"),
+                named("ratelimit-remaining"),
+                named("ratelimit-reset"),
+                named("deprecation"),
+                named("sunset"),
             ])
             .max_age(Duration::from_secs(3600)),
     )

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Api;
 use super::auth::Caller;
 use super::error::Result;
+use super::input::{Nothing, Params};
 use crate::actors::neighbours::{Answer, MOMENT, PAIRING_CODE, SIGNATURE};
 use crate::domain::cluster::NodeView;
 use crate::domain::error::{Error, Kind};
@@ -25,7 +26,7 @@ pub(super) struct Node {
     #[serde(flatten)]
     node: NodeView,
     /// The shards it holds.
-    #[schema(value_type = Vec<u16>)]
+    #[schema(value_type = Vec<u16>, max_items = 1024, example = json!([0, 1]))]
     shards: Vec<Shard>,
 }
 
@@ -34,11 +35,13 @@ pub(super) struct Node {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Nodes {
     /// In the order of their names.
+    #[schema(max_items = 1024)]
     items: Vec<Node>,
     /// How many shards there are.
+    #[schema(minimum = 1, maximum = 1024, example = 16)]
     shards: u16,
     /// Shards that nobody holds now.
-    #[schema(value_type = Vec<u16>)]
+    #[schema(value_type = Vec<u16>, max_items = 1024, example = json!([]))]
     unowned: Vec<Shard>,
 }
 
@@ -47,10 +50,15 @@ pub(super) struct Nodes {
 #[utoipa::path(
     get,
     path = "/admin/nodes",
+    operation_id = "listNodes",
     tag = "operation",
     responses((status = 200, description = "The nodes", body = Nodes))
 )]
-pub(super) async fn list(_caller: Caller, State(api): State<Arc<Api>>) -> Result<Json<Nodes>> {
+pub(super) async fn list(
+    _caller: Caller,
+    State(api): State<Arc<Api>>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<Json<Nodes>> {
     let cluster = api.queries.cluster().await?;
     let shards = api.directory.shards();
     let holder = |shard: Shard| {
@@ -58,7 +66,8 @@ pub(super) async fn list(_caller: Caller, State(api): State<Arc<Api>>) -> Result
     };
     let of = |name: Option<&str>| (0..shards).map(Shard).filter(|shard| holder(*shard) == name).collect();
     let unowned = of(None);
-    let items = cluster.nodes.iter().map(|node| Node { shards: of(Some(&node.node)), node: node.clone() });
+    let items =
+        cluster.nodes.iter().take(1024).map(|node| Node { shards: of(Some(&node.node)), node: node.clone() });
     Ok(Json(Nodes { items: items.collect(), shards, unowned }))
 }
 

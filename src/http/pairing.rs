@@ -8,6 +8,8 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY}
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaFormat, Type};
 
 use super::Api;
 use super::auth::Caller;
@@ -21,17 +23,36 @@ use crate::domain::ids::SessionId;
 use crate::domain::now;
 use crate::domain::session::SessionState;
 use crate::domain::time::Timestamp;
+use crate::domain::view::one_of;
 
 /// A QR code to scan.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Qr {
     /// What the QR code says.
-    #[schema(example = "https://wa.me/settings/linked_devices#2@AbC,dEf,gHi,jKl")]
+    #[schema(
+        min_length = 1,
+        max_length = 2048,
+        example = "https://wa.me/settings/linked_devices#2@AbC,dEf,gHi,jKl"
+    )]
     qr: String,
     /// It is replaced by a new one at this time.
     expires_at: Timestamp,
 }
+
+/// A QR code that is not JSON: bytes of the stated type.
+struct Picture;
+
+impl utoipa::PartialSchema for Picture {
+    fn schema() -> RefOr<Schema> {
+        let bytes = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::Custom("binary".into())));
+        RefOr::T(bytes.max_length(Some(1 << 20)).examples(["…"]).build().into())
+    }
+}
+
+impl utoipa::ToSchema for Picture {}
 
 /// In which form.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -39,18 +60,28 @@ pub(super) struct Qr {
 #[into_params(parameter_in = Query)]
 pub(super) struct Form {
     /// `json`, `png`, `svg` or `text` (for a terminal); goes before `Accept`.
+    #[param(schema_with = formats)]
     format: Option<String>,
+}
+
+fn formats() -> utoipa::openapi::Object {
+    one_of(&["json", "png", "svg", "text"])
 }
 
 /// Shows the QR code to scan, as JSON, a picture, or blocks for a terminal.
 #[utoipa::path(
     get,
     path = "/sessions/{id}/qr",
+    operation_id = "getQrCode",
     tag = "sessions",
     params(("id" = SessionId, Path, description = "The session"), Form),
-    responses((status = 200, description = "The code", content(
-        (Qr = "application/json"), (Vec<u8> = "image/png"), (String = "image/svg+xml"), (String = "text/plain"),
-    )))
+    responses(
+        (status = 200, description = "The code", content(
+            (Qr = "application/json"), (Picture = "image/png"), (Picture = "image/svg+xml"), (Picture = "text/plain"),
+        )),
+        (status = 406, description = "In none of these forms"),
+        (status = 409, description = "There is no code to scan now"),
+    )
 )]
 pub(super) async fn qr(
     caller: Caller,
@@ -97,7 +128,12 @@ fn accepted(headers: &HeaderMap) -> Result<Format> {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct PairingRequest {
     /// The account's phone number with country code.
-    #[schema(example = "+15550100199")]
+    #[schema(
+        pattern = r"^(?:[-+ ().]*[1-9][-+ ().]*(?:[0-9][-+ ().]*){6,14}|[1-9][0-9]{6,14}(?::[0-9]{1,5})?@s\.whatsapp\.net)$",
+        min_length = 7,
+        max_length = 128,
+        example = "+15550100199"
+    )]
     phone: String,
 }
 
@@ -106,7 +142,7 @@ pub(super) struct PairingRequest {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Pairing {
     /// Eight characters.
-    #[schema(example = "ABCD1234")]
+    #[schema(pattern = "^[0-9A-Z]{8}$", min_length = 8, max_length = 8, example = "ABCD1234")]
     pairing_code: String,
     /// Until when it can be entered.
     expires_at: Timestamp,
@@ -117,9 +153,11 @@ pub(super) struct Pairing {
 #[utoipa::path(
     post,
     path = "/sessions/{id}/pairing-code",
+    operation_id = "requestPairingCode",
     tag = "sessions",
     params(("id" = SessionId, Path, description = "The session")),
     request_body = PairingRequest,
+    extensions(("x-asks-anew" = json!(true))),
     responses((status = 200, description = "The code", body = Pairing))
 )]
 pub(super) async fn pairing_code(
@@ -128,9 +166,14 @@ pub(super) async fn pairing_code(
     Id(session): Id<SessionId>,
     Submitted { body, .. }: Submitted<PairingRequest>,
 ) -> Result<Json<Pairing>> {
-    let refuse = || Error::invalid("phone", "invalid_phone", "must be a phone number with country code");
+    let refuse = || {
+        Error::invalid("phone", "invalid_phone", "must be a phone number of 7 to 15 digits with country code")
+    };
     let phone: Address = body.phone.parse().map_err(|_not_an_address: Error| refuse())?;
-    if phone.server() != Server::Phone {
+    let number = phone.user();
+    // As WhatsApp takes it: without the 0 that is dialled inside a country.
+    let international = (7..=15).contains(&number.len()) && !number.starts_with('0');
+    if phone.server() != Server::Phone || !international {
         return Err(refuse().into());
     }
     found(&api, &caller, session).await?;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::Api;
+use super::limits::on_line;
 use crate::domain::error::{Error, Result};
 use crate::telemetry;
 
@@ -61,6 +62,13 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: impl Future<O
     Ok(())
 }
 
+/// Serves something small under the same bounds, until it is dropped.
+pub(super) async fn serve_only(listener: TcpListener, app: Router, limit: usize) {
+    let (_stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    accept(&listener, &Doors { app, stopping }, &mut connections, (limit, std::future::pending())).await;
+}
+
 struct Doors {
     app: Router,
     stopping: watch::Receiver<bool>,
@@ -87,8 +95,9 @@ async fn accept(
             }
             _ = fold.tick() => telemetry::fold(),
             (place, taken) = next(listener, &places) => match taken {
-                Ok((stream, _)) => {
-                    connections.spawn(converse(stream, doors.app.clone(), doors.stopping.clone(), place));
+                Ok((stream, peer)) => {
+                    let conversation = converse(stream, doors.app.clone(), doors.stopping.clone(), place);
+                    connections.spawn(on_line(peer.ip(), conversation));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot take a connection");

@@ -11,7 +11,7 @@ use super::Api;
 use super::auth::Caller;
 use super::error::Result;
 use super::idempotency::Answer;
-use super::input::{Id, Params, Submitted};
+use super::input::{Id, Nothing, Params, Submitted};
 use super::page::page;
 use crate::domain::command::CommandType;
 use crate::domain::error::Error;
@@ -30,18 +30,25 @@ const NAME_LIMIT: usize = 100;
 pub(super) struct NewSession {
     /// For people; 1 to 100 characters, unique among your sessions.
     #[serde(default)]
-    #[schema(example = "support")]
+    #[schema(
+        example = "support",
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
     name: Option<String>,
     /// Which WhatsApp; the real one when absent.
     #[serde(default = "real_whatsapp", deserialize_with = "super::input::object")]
+    #[schema(value_type = super::openapi::EndpointToUse)]
     endpoint: Endpoint,
     /// Start it at once (the default), so that a QR code can be fetched.
     #[serde(default = "yes")]
+    #[schema(example = true)]
     start: bool,
 }
 
 fn real_whatsapp() -> Endpoint {
-    Endpoint::Whatsapp
+    Endpoint::Whatsapp {}
 }
 
 fn yes() -> bool {
@@ -67,6 +74,7 @@ impl NewSession {
 #[utoipa::path(
     post,
     path = "/sessions",
+    operation_id = "createSession",
     tag = "sessions",
     request_body = NewSession,
     responses((status = 201, description = "Made; `Location` says where", body = SessionView))
@@ -121,9 +129,10 @@ pub(super) async fn create(
 #[into_params(parameter_in = Query)]
 pub(super) struct Listing {
     /// Rows of the page: 1 to 200, 50 when absent.
-    #[param(minimum = 1, maximum = 200)]
+    #[param(minimum = 1, maximum = 200, example = 50)]
     limit: Option<i64>,
     /// `nextCursor` of the page before.
+    #[param(pattern = "^[-_0-9A-Za-z]+$", min_length = 1, max_length = 512, example = "MDE5MmYwYzEtN2I3YQ")]
     cursor: Option<String>,
 }
 
@@ -131,6 +140,7 @@ pub(super) struct Listing {
 #[utoipa::path(
     get,
     path = "/sessions",
+    operation_id = "listSessions",
     tag = "sessions",
     params(Listing),
     responses((status = 200, description = "One page", body = Page<SessionView>))
@@ -148,6 +158,7 @@ pub(super) async fn list(
 #[utoipa::path(
     get,
     path = "/sessions/{id}",
+    operation_id = "getSession",
     tag = "sessions",
     params(("id" = SessionId, Path, description = "The session")),
     responses((status = 200, description = "The session", body = SessionView))
@@ -156,6 +167,7 @@ pub(super) async fn show(
     caller: Caller,
     State(api): State<Arc<Api>>,
     Id(session): Id<SessionId>,
+    Params(Nothing {}): Params<Nothing>,
 ) -> Result<Json<SessionView>> {
     Ok(Json(found(&api, &caller, session).await?))
 }
@@ -171,6 +183,7 @@ pub(super) async fn found(api: &Api, caller: &Caller, session: SessionId) -> Res
 #[utoipa::path(
     get,
     path = "/sessions/{id}/timeline",
+    operation_id = "getSessionTimeline",
     tag = "sessions",
     params(("id" = SessionId, Path, description = "The session")),
     responses((status = 200, description = "The changes", body = Page<Transition>))
@@ -179,6 +192,7 @@ pub(super) async fn timeline(
     caller: Caller,
     State(api): State<Arc<Api>>,
     Id(session): Id<SessionId>,
+    Params(Nothing {}): Params<Nothing>,
 ) -> Result<Json<Page<Transition>>> {
     found(&api, &caller, session).await?;
     let items = api.queries.timeline(caller.tenant, session).await?;
@@ -189,6 +203,7 @@ pub(super) async fn timeline(
 #[utoipa::path(
     delete,
     path = "/sessions/{id}",
+    operation_id = "deleteSession",
     tag = "sessions",
     params(("id" = SessionId, Path, description = "The session")),
     responses((status = 202, description = "Accepted", body = super::lifecycle::Accepted))
@@ -197,7 +212,7 @@ pub(super) async fn delete(
     caller: Caller,
     State(api): State<Arc<Api>>,
     Id(session): Id<SessionId>,
-    Submitted { body: super::input::Nothing {}, key }: Submitted<super::input::Nothing>,
+    Submitted { body: Nothing {}, key }: Submitted<Nothing>,
 ) -> Result<Answer> {
     super::lifecycle::accept(&api, &caller, session, CommandType::Delete, key).await
 }
@@ -209,7 +224,7 @@ mod tests {
     #[test]
     fn an_empty_body_is_a_session_on_the_real_whatsapp_started_at_once() {
         let body: NewSession = serde_json::from_str("{}").unwrap();
-        assert!(body.start && body.name.is_none() && body.endpoint == Endpoint::Whatsapp);
+        assert!(body.start && body.name.is_none() && body.endpoint == Endpoint::Whatsapp {});
         assert!(body.check().is_ok());
     }
 
@@ -223,7 +238,8 @@ mod tests {
             ("a\nb", false),
             (&"x".repeat(101), false),
         ] {
-            let body = NewSession { name: Some(name.to_owned()), endpoint: Endpoint::Whatsapp, start: true };
+            let body =
+                NewSession { name: Some(name.to_owned()), endpoint: Endpoint::Whatsapp {}, start: true };
             assert_eq!(body.check().is_ok(), fine, "{name:?}");
         }
     }

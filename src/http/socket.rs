@@ -24,12 +24,13 @@ use super::access;
 use super::auth::{Caller, hashed, presented};
 use super::callers::Hash;
 use super::error::{Problem, Result};
-use super::events::{cursor, filter};
+use super::events::{cursor, filter, kinds_schema};
 use super::input::Params;
 use super::server::told;
 use crate::actors::following::{Following, Shown};
 use crate::domain::cursor::Cursor;
 use crate::domain::error::Kind;
+use crate::domain::ids::SessionId;
 use crate::telemetry;
 
 /// How often a quiet client is asked whether it is there.
@@ -86,15 +87,17 @@ impl Sockets {
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
     /// Events after this cursor, kept ones first; only new ones when absent.
-    #[param(example = "0")]
+    #[param(value_type = Option<Cursor>, example = "0")]
     after: Option<String>,
     /// Only of this session.
+    #[param(value_type = Option<SessionId>)]
     session_id: Option<String>,
     /// Only these types, separated by commas.
     #[serde(rename = "type")]
-    #[param(rename = "type", example = "message.received,message.sent")]
+    #[param(rename = "type", schema_with = kinds_schema)]
     kinds: Option<String>,
     /// The API key or access token, for browsers, which cannot set a header here.
+    #[param(min_length = 1, max_length = 4096, example = "rec_…")]
     token: Option<String>,
 }
 
@@ -104,11 +107,12 @@ pub(super) struct Wanted {
 #[utoipa::path(
     get,
     path = "/ws/sessions",
+    operation_id = "followEvents",
     tag = "events",
     params(Wanted),
     responses(
         (status = 101, description = "Frames follow"),
-        (status = 426, description = "Not a WebSocket handshake", body = super::error::Details<'static>),
+        (status = 426, description = "Not a WebSocket handshake"),
     )
 )]
 pub(super) async fn follow(
@@ -120,7 +124,7 @@ pub(super) async fn follow(
     // Who asks comes first, as everywhere; the token may be among the parameters.
     let token = wanted.as_ref().ok().and_then(|wanted| wanted.0.token.as_deref());
     let need = access::need(&Method::GET, PATH);
-    let caller = Caller::of(&api, need, &Method::GET, &headers, token).await?;
+    let caller = Caller::of(&api, need, &Method::GET, &headers, (token, None)).await?;
     let hash = token.or_else(|| presented(&api, &headers)).map(hashed).unwrap_or_default();
     let Params(wanted) = wanted?;
     let after = cursor(&api, wanted.after.as_deref())?;
@@ -132,8 +136,15 @@ pub(super) async fn follow(
     let stopping = api.sockets.0.subscribe();
     let upgrade = upgrade.max_message_size(FRAME_LIMIT).max_frame_size(FRAME_LIMIT);
     let given = events.cursor();
+    let ids = telemetry::RequestIds::current();
     let welcome = Welcome { api, hash, caller };
-    Ok(upgrade.on_upgrade(move |socket| Conversation { socket, events, given, stopping, welcome }.run()))
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        let conversation = Conversation { socket, events, given, stopping, welcome }.run();
+        match ids {
+            Some(ids) => telemetry::of_request(ids, conversation).await,
+            None => conversation.await,
+        }
+    }))
 }
 
 /// How a conversation ends.

@@ -10,15 +10,16 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::server;
 use crate::actors::health::{Check, Readiness};
 
+/// Connections at once; more wait to be accepted.
+const CONNECTIONS: usize = 256;
+
 /// Serves until it is dropped; `reason` says what is waited for.
-///
-/// # Errors
-/// When the listener cannot be used.
-pub async fn wait_visibly(listener: TcpListener, reason: Arc<ArcSwap<String>>) -> std::io::Result<()> {
+pub async fn wait_visibly(listener: TcpListener, reason: Arc<ArcSwap<String>>) {
     let app = Router::new().fallback(async move |uri: Uri| answer(uri.path(), &reason.load()));
-    axum::serve(listener, app).await
+    server::serve_only(listener, app, CONNECTIONS).await;
 }
 
 /// A connection ends with its answer, so that the next one finds the real service.

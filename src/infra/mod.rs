@@ -1,6 +1,7 @@
 //! What touches the outside: tables, streams, WhatsApp. Knows `domain`, never actors or HTTP.
 
 pub mod gateway;
+pub mod limits;
 pub mod mail;
 pub mod one_time;
 pub mod passwords;

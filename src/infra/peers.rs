@@ -9,10 +9,12 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::redirect;
 use sha2::Sha256;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::domain::error::{Error, Result};
 use crate::domain::time::{Timestamp, now};
+use crate::telemetry::RequestIds;
 
 /// How long another node may take to take the call.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -22,6 +24,9 @@ const WHOLE: Duration = Duration::from_secs(28);
 
 /// How far the clocks of two nodes may be apart.
 const SKEW: Duration = Duration::from_secs(60);
+
+/// Calls at once, to all nodes together: what waits for a slow one must not gather without end.
+const AT_ONCE: usize = 64;
 
 /// The longest answer in bytes.
 const ANSWER: usize = 64 * 1024;
@@ -36,6 +41,7 @@ pub const SIGNATURE: &str = "x-recado-signature";
 pub struct Peers {
     client: reqwest::Client,
     key: Zeroizing<[u8; 32]>,
+    places: Semaphore,
 }
 
 impl Peers {
@@ -51,18 +57,23 @@ impl Peers {
             .no_proxy()
             .build()
             .map_err(Error::bug)?;
-        Ok(Self { client, key })
+        Ok(Self { client, key, places: Semaphore::new(AT_ONCE) })
     }
 
     /// Calls `path` of the node at `address`.
     ///
     /// # Errors
-    /// `Unavailable` when it does not answer, or not as a node does.
+    /// `Unavailable` when it does not answer, or not as a node does; `Busy` when too many calls are under way.
     pub async fn ask(&self, address: &str, path: &str, body: Vec<u8>) -> Result<Vec<u8>> {
+        let full = |_full| Error::busy("too_many_questions", "too many live questions at once");
+        let _place = self.places.try_acquire().map_err(full)?;
         let Timestamp(moment) = now();
         let signature = hex(&self.signed(moment, path, &body)?.finalize().into_bytes());
         let call = self.client.post(format!("{address}{path}")).header(MOMENT, moment.to_string());
         let call = call.header(SIGNATURE, signature).header("content-type", "application/json");
+        // What the other node logs of it belongs to the same trace.
+        let ids = RequestIds::current();
+        let call = ids.iter().fold(call, |call, ids| call.header("traceparent", ids.traceparent()));
         let answer = call.body(body).send().await.map_err(|error| away(&error))?;
         if !answer.status().is_success() {
             let detail = format!("the session's node answered {}", answer.status().as_u16());

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use recado::actors::tree::Group;
 use recado::commands::service::Service;
 use recado::config::Config;
+use recado::domain::pacing::Rules;
 use recado::infra::store::Store;
 use recado::infra::store::sqlite::SqliteStore;
 use recado_sandbox::{Sandbox, SandboxConfig, ScanQr, SendText};
@@ -35,6 +36,7 @@ pub struct TestApp {
     pub key: String,
     service: Option<Service>,
     groups: Vec<Group>,
+    pacing: Option<Rules>,
     folder: TempDir,
     /// Whether messages may still be under way at the end.
     pub unfinished: bool,
@@ -54,12 +56,21 @@ impl TestApp {
 
     /// With consumer groups beside the built-in ones.
     pub async fn with(groups: Vec<Group>) -> Self {
+        Self::made(groups, None).await
+    }
+
+    /// With sessions that send no more than they may.
+    pub async fn paced(rules: Rules) -> Self {
+        Self::made(Vec::new(), Some(rules)).await
+    }
+
+    async fn made(groups: Vec<Group>, pacing: Option<Rules>) -> Self {
         if let Ok(level) = std::env::var("LOG_LEVEL") {
             recado::telemetry::start_logs(&level, recado::telemetry::LogFormat::Text).unwrap();
         }
         let folder = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
-        let service = Service::start(config(&folder), groups.clone()).await.unwrap();
+        let service = Service::start(config(&folder, pacing), groups.clone()).await.unwrap();
         let key = service.new_key().await.unwrap();
         let base = service.url().to_owned();
         let http = reqwest::Client::builder().timeout(SOON).build().unwrap();
@@ -70,6 +81,7 @@ impl TestApp {
             key,
             service: Some(service),
             groups,
+            pacing,
             folder,
             unfinished: false,
         }
@@ -78,7 +90,7 @@ impl TestApp {
     /// Stops the service in good order and starts it again on the same data.
     pub async fn restart(&mut self) {
         assert!(self.service.take().unwrap().stop().await, "the stop was late");
-        let service = Service::start(config(&self.folder), self.groups.clone()).await.unwrap();
+        let service = Service::start(config(&self.folder, self.pacing), self.groups.clone()).await.unwrap();
         self.base = service.url().to_owned();
         self.service = Some(service);
     }
@@ -243,8 +255,9 @@ impl TestApp {
     }
 }
 
-fn config(folder: &TempDir) -> Config {
-    Config::embedded(folder.path()).unwrap()
+fn config(folder: &TempDir, pacing: Option<Rules>) -> Config {
+    let config = Config::embedded(folder.path()).unwrap();
+    Config { pacing: pacing.unwrap_or(config.pacing), ..config }
 }
 
 impl Drop for TestApp {

@@ -63,6 +63,7 @@ fn metrics(text: &str) -> BTreeSet<&str> {
         "deliveries_",
         "dead_letters_",
         "hub_",
+        "limits_",
         "mails_",
         "supervisor_",
         "backup",
@@ -75,7 +76,7 @@ fn metrics(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_metric_in_rules_dashboard_and_documentation_is_one_we_have() {
-    let help = text("src/telemetry.rs");
+    let help = text("src/telemetry/mod.rs");
     let (_, help) = help.split_once("const HELP:").unwrap();
     let (help, _) = help.split_once("\n];").unwrap();
     let operations = text("docs/operations.md");

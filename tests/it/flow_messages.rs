@@ -54,6 +54,12 @@ async fn events_of_a_message_come_in_order_and_each_once() {
 async fn a_refusal_by_whatsapp_ends_the_message_with_its_code() {
     let app = TestApp::start().await;
     let (ana, bruno) = (app.link("Ana").await, app.link("Bruno").await);
+    app.phone_sends(&bruno.phone, &ana.phone, "hola").await;
+    app.until("the message of the phone", async || {
+        let events = app.events(&format!("&sessionId={}&type=message.received", ana.session)).await;
+        (!events.is_empty()).then_some(())
+    })
+    .await;
     let nack = FaultSpec {
         phone: Some(ana.phone.clone()),
         times: Some(1),
@@ -64,6 +70,7 @@ async fn a_refusal_by_whatsapp_ends_the_message_with_its_code() {
     let id = app.send(&ana, &bruno.phone, "no").await;
     let failed = app.message(&id, &["failed"]).await;
     assert_eq!(failed["code"], "nack_463");
+    // The chat is known: what rests after 463 by default does not concern it.
     let next = app.send(&ana, &bruno.phone, "yes").await;
     app.message(&next, &["delivered"]).await;
 }

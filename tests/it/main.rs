@@ -12,6 +12,7 @@ mod app;
 mod arrows;
 mod backup;
 mod bad_input;
+mod contract;
 mod deployment;
 mod first_key;
 mod flow_events;
@@ -20,5 +21,7 @@ mod flow_sessions;
 mod identity;
 #[path = "../suite/invariants.rs"]
 mod invariants;
+mod limits;
 mod mail;
+mod pacing;
 mod socket;

@@ -82,7 +82,7 @@ impl Rig {
                 session: *session,
                 shard: SHARD,
                 name: None,
-                endpoint: Endpoint::Whatsapp,
+                endpoint: Endpoint::Whatsapp {},
                 start: None,
                 response: serde_json::json!({}),
                 idempotency: None,

@@ -122,6 +122,12 @@ impl Inbox {
         }
     }
 
+    /// Whether anything was said with the account that has these names, by either side.
+    pub(crate) fn knows(&self, phone: &str, lid: &str) -> bool {
+        let names = |one: &str| one == phone || one == lid;
+        self.ring.iter().any(|m| names(&m.chat) || names(&m.from) || m.from_lid.as_deref().is_some_and(names))
+    }
+
     /// Ids of the last messages of a conversation that others sent, newest last; for `read` without ids.
     pub(crate) fn ids_of(&self, chat: &str, limit: usize) -> Vec<String> {
         let mut ids: Vec<_> = self
@@ -159,6 +165,16 @@ mod tests {
             timestamp: 0,
             received_at: 0,
             copies: 0,
+        }
+    }
+
+    #[test]
+    fn whoever_wrote_or_was_written_to_is_known() {
+        let mut inbox = Inbox::new(3);
+        assert!(!inbox.knows("a", "b"));
+        inbox.push(InboxMessage { from_lid: Some("l".into()), chat: "c".into(), ..message("1") });
+        for (phone, lid, known) in [("a", "x", true), ("x", "l", true), ("c", "x", true), ("x", "y", false)] {
+            assert_eq!(inbox.knows(phone, lid), known, "{phone} {lid}");
         }
     }
 

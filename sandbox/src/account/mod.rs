@@ -173,6 +173,12 @@ impl Account {
         Ok(())
     }
 
+    /// Whether the two accounts ever spoke to each other, as far as their phones remember.
+    pub(crate) fn has_spoken_with(&self, other: &Self) -> bool {
+        let heard = |one: &Self, from: &Self| lock(&one.inbox).knows(&from.phone, &from.lid);
+        heard(self, other) || heard(other, self)
+    }
+
     /// Marks the account as different from what is on disk.
     pub(crate) fn touch(&self) {
         self.dirty.store(true, Ordering::Release);

@@ -33,6 +33,7 @@ fn strike(world: &World, spec: &FaultSpec) -> u64 {
         FaultKind::Replaced => vec![Outgoing::Stanza(conflict("replaced").into()), Outgoing::Close],
         FaultKind::RefuseLogin
         | FaultKind::Nack
+        | FaultKind::NackStrangers
         | FaultKind::WithholdAck
         | FaultKind::Delay
         | FaultKind::Duplicate

@@ -12,7 +12,7 @@ use crate::account::device::Device;
 use crate::account::mailbox::Class;
 use crate::account::{Account, PHONE};
 use crate::clock::now_secs;
-use crate::faults::FaultKind;
+use crate::faults::{FaultKind, FaultSpec};
 use crate::stanza::Read as _;
 use crate::world::World;
 
@@ -42,7 +42,7 @@ pub(super) fn handle(world: &World, from: &Sender, node: &NodeRef<'_>) {
     let (phone, device) = (Some(from.account.phone.as_str()), from.device);
     if from.is_phone() {
         world.stats.phone_sent.add(1);
-    } else if let Some(fault) = world.faults.hit(FaultKind::Nack, phone, device) {
+    } else if let Some(fault) = refusal(world, from, node) {
         world.stats.faults.add(1);
         answer(world, from, node, &Verdict::Refused(fault.code.unwrap_or(463)));
         return;
@@ -53,6 +53,19 @@ pub(super) fn handle(world: &World, from: &Sender, node: &NodeRef<'_>) {
         return;
     }
     answer(world, from, node, &verdict);
+}
+
+/// The fault by which a message is refused, if there is one.
+fn refusal(world: &World, from: &Sender, node: &NodeRef<'_>) -> Option<FaultSpec> {
+    if !world.faults.any() {
+        return None;
+    }
+    let (phone, device) = (Some(from.account.phone.as_str()), from.device);
+    world.faults.hit(FaultKind::Nack, phone, device).or_else(|| {
+        let peer = world.book.of(&node.jid("to")?)?;
+        let strangers = !Arc::ptr_eq(&peer, &from.account) && !from.account.has_spoken_with(&peer);
+        strangers.then(|| world.faults.hit(FaultKind::NackStrangers, phone, device)).flatten()
+    })
 }
 
 fn answer(world: &World, from: &Sender, node: &NodeRef<'_>, verdict: &Verdict) {

@@ -44,6 +44,28 @@ async fn a_nacked_send_is_told_with_its_code_and_goes_nowhere() {
 }
 
 #[tokio::test]
+async fn only_messages_to_strangers_are_refused_under_the_reach_out_lock() {
+    let sandbox = sandbox().await;
+    let (a, mine) = linked(&sandbox).await;
+    let (_b, known) = linked(&sandbox).await;
+    let (_c, stranger) = linked(&sandbox).await;
+    sandbox.send(&known.phone, text(&mine.phone, "hello")).await.unwrap();
+    a.message().await;
+    sandbox.add_fault(fault(FaultKind::NackStrangers)).unwrap();
+    a.send(&stranger.phone, "NO", "no").await;
+    let code = a
+        .event("a nack", |e| match e {
+            Event::ServerAck(ack) if ack.id == "NO" => Some(ack.error.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(code.as_deref(), Some("463"));
+    a.send(&known.phone, "YES", "yes").await;
+    until("the answer", || (sandbox.inbox(&known.phone, 0, 9).unwrap().total == 1).then_some(())).await;
+    assert_eq!(sandbox.inbox(&stranger.phone, 0, 9).unwrap().total, 0);
+}
+
+#[tokio::test]
 async fn a_refused_login_is_seen_and_ends_with_the_fault() {
     let sandbox = sandbox().await;
     let (a, mine) = linked(&sandbox).await;

@@ -12,6 +12,7 @@ use super::{Msg, State};
 use crate::actors::task::{self, ChildTask};
 use crate::domain::address::Address;
 use crate::domain::error::{Error, Result};
+use crate::domain::pacing::Refusal;
 use crate::domain::session::{SessionInput, SessionState};
 use crate::domain::time::{Timestamp, now};
 use crate::domain::view::SessionView;
@@ -49,6 +50,14 @@ struct Open {
     /// Why the engine ended it.
     end: Arc<Mutex<Option<LinkEnd>>>,
     closing: bool,
+}
+
+/// A session that is killed while its link closes has a link that is stopping. ractor kills those below a killed actor
+/// only when they are not stopping yet, so the socket would stay open for as long as the close takes, past the lease.
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.cell.kill();
+    }
 }
 
 /// The link, if any, and what is planned.
@@ -110,12 +119,12 @@ impl Connection {
     /// Closes the link and waits: the session itself is ending.
     pub(super) async fn shut(&mut self) {
         self.timer = None;
-        if let Some(Open { cell, .. }) = self.link.take() {
+        // It stays where it is until it has ended: whoever kills the session meanwhile kills it too.
+        if let Some(Open { cell, .. }) = &self.link {
             cell.stop(Some("session stopped".into()));
-            if cell.wait(Some(CLOSE_WITHIN)).await.is_err() {
-                cell.kill();
-            }
+            let _late = cell.wait(Some(CLOSE_WITHIN)).await;
         }
+        self.link = None;
     }
 }
 
@@ -135,6 +144,7 @@ impl State {
             ledgers: self.setup.ledgers.clone(),
             actor: myself.clone(),
             inbox: self.connection.inbox.clone(),
+            heard: Arc::clone(&self.pacing.heard),
         };
         let account =
             Account { tenant: row.tenant_id, session: self.id, fence: self.fence, endpoint: row.endpoint };
@@ -230,7 +240,12 @@ impl State {
         self.connection.backlog.extend(self.connection.inbox.drain());
         while let Some(event) = self.connection.backlog.front().cloned() {
             match event {
-                LinkEvent::Ack { wa_id, error, at } => self.delivery.acked(wa_id, error, at),
+                LinkEvent::Ack { wa_id, error, at } => {
+                    if let Some(refusal) = error.and_then(Refusal::of) {
+                        self.refused(refusal).await?;
+                    }
+                    self.delivery.acked(wa_id, error, at);
+                }
                 LinkEvent::Receipt { wa_ids, state, at } => self.delivery.receipt(wa_ids, state, at),
                 other => self.state_event(other, myself).await?,
             }

@@ -12,6 +12,7 @@ use crate::actors::task::{self, ChildTask};
 use crate::domain::error::{Error, Result};
 use crate::domain::ids::WaId;
 use crate::domain::message::MessageState;
+use crate::domain::pacing;
 use crate::domain::time::{Timestamp, now};
 use crate::domain::write::{MessageNews, Outcome, Progress, Take, Taken, Write};
 use crate::infra::gateway::{Link, SendError};
@@ -83,10 +84,7 @@ impl Delivery {
         self.waiting.remove(&wa_id);
         let (state, failure) = match refusal {
             None => (MessageState::Sent, None),
-            Some(code) => {
-                let reason = format!("WhatsApp refused the message with code {code}");
-                (MessageState::Failed, Some((format!("nack_{code}"), reason)))
-            }
+            Some(code) => (MessageState::Failed, Some((format!("nack_{code}"), pacing::refused(code)))),
         };
         self.news.push(MessageNews { wa_id, state, failure, at });
     }
@@ -169,12 +167,21 @@ impl State {
         if self.delivery.link_is_new {
             self.setup.ledgers.write_patiently(Write::Requeue(self.fence, self.id)).await?;
             self.delivery.link_is_new = false;
+            self.pacing.forget();
+        }
+        let at = now();
+        if self.pacing.waits(at) {
+            return Ok(Vec::new());
         }
         let room = IN_FLIGHT.saturating_sub(self.delivery.waiting.len());
         if room == 0 {
             return Ok(Vec::new());
         }
-        let taken = self.take_commands(false, room.min(RUN)).await?;
+        let taken = if self.pacing.applies(at) {
+            self.take_paced(room.min(RUN), myself).await?
+        } else {
+            self.take_commands(false, room.min(RUN)).await?
+        };
         let (messages, lifecycle): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|taken| taken.message.is_some());
         self.obey(lifecycle, myself).await?;

@@ -7,6 +7,7 @@ use super::{Msg, State};
 use crate::domain::command::CommandType;
 use crate::domain::error::Result;
 use crate::domain::session::SessionInput;
+use crate::domain::time::now;
 use crate::domain::write::{AuthOp, AuthWrite, Finish, Taken, Write};
 
 /// The most lifecycle commands carried out in one go.
@@ -18,7 +19,8 @@ impl State {
         if self.row.is_none() && !self.load(myself).await? {
             return Ok(());
         }
-        if self.connection.live().is_none() {
+        // What the session is told to do with its life does not wait for its messages.
+        if self.connection.live().is_none() || self.pacing.waits(now()) {
             let lifecycle = self.take_commands(true, LIFECYCLE_RUN).await?;
             self.obey(lifecycle, myself).await?;
         }
@@ -33,6 +35,10 @@ impl State {
         };
         let resume = row.state.wants_link();
         self.row = Some(row);
+        if let Err(error) = self.load_pacing().await {
+            self.row = None;
+            return Err(error);
+        }
         // A command taken by an earlier incarnation and not finished is taken again.
         self.setup.ledgers.write_patiently(Write::Requeue(self.fence, self.id)).await?;
         if resume {
@@ -130,7 +136,7 @@ impl State {
                 self.open_link(myself).await?;
             }
         }
-        if self.row.is_none() || self.delivery.is_behind() {
+        if self.row.is_none() || self.delivery.is_behind() || self.pacing.has_heard() {
             self.work(myself).await?;
         }
         self.rest_when_idle(myself);

@@ -11,6 +11,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::actors::task::{self, ChildTask, Panicked};
 use crate::infra::gateway::{self, LinkEnd};
+use crate::telemetry::{Whose, scrubbed};
 
 /// How long a connection may take to close in good order.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -56,7 +57,8 @@ impl Actor for Link {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let end = end.unwrap_or_else(|panicked| {
-            tracing::error!(%panicked, "a link panicked");
+            let panicked = panicked.to_string();
+            tracing::error!(panicked = %scrubbed(&panicked, Whose::Others), "a link panicked");
             LinkEnd::Lost { reason: "link_panicked".into(), was_connected: false }
         });
         *state.args.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);

@@ -8,7 +8,10 @@ mod connection;
 mod delivery;
 mod life;
 mod link;
+mod pacing;
 mod sink;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +25,17 @@ use super::task::{self, ChildTask};
 use crate::domain::address::Address;
 use crate::domain::error::{Error, Kind, Result};
 use crate::domain::ids::{Fence, SessionId};
+use crate::domain::pacing::Rules;
 use crate::domain::retry::Schedule;
 use crate::domain::session::SessionState;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, now};
 use crate::domain::view::SessionView;
 use crate::infra::gateway::{Gateway, SendError};
 use crate::infra::store::Store;
 
 use connection::Connection;
 use delivery::Delivery;
+use pacing::Pacing;
 
 /// How often a session looks after its deadlines, and polls behind its wake-ups.
 const TICK: Duration = Duration::from_secs(5);
@@ -52,6 +57,8 @@ pub struct Setup {
     pub ack_within: Duration,
     /// How long a session without a link and without work keeps its actor.
     pub linger: Duration,
+    /// How much a session may send.
+    pub pacing: Rules,
 }
 
 /// The behaviour.
@@ -71,10 +78,12 @@ pub struct Arguments {
 pub enum Msg {
     /// There may be commands: look.
     Wake,
-    /// Messages were queued: look, if there is a link to send them on. Else they wait for it.
+    /// Messages were queued: look, if there is a link to send them on and any may go. Else they wait for that.
     Queued,
     /// Look after deadlines.
     Tick,
+    /// Something may go now that had to wait.
+    Paced,
     /// The link left events in the inbox.
     LinkEvents,
     /// The reconnect timer of this generation is up.
@@ -96,6 +105,7 @@ pub struct State {
     row: Option<SessionView>,
     connection: Connection,
     delivery: Delivery,
+    pacing: Pacing,
     /// Since when it has neither link nor work.
     idle_since: Option<tokio::time::Instant>,
     _tick: Option<ChildTask>,
@@ -124,6 +134,7 @@ impl Actor for Session {
             fence: args.fence,
             connection: Connection::default(),
             delivery: Delivery::default(),
+            pacing: Pacing::new(args.setup.pacing),
             setup: args.setup,
             row: None,
             idle_since: None,
@@ -139,12 +150,13 @@ impl Actor for Session {
     ) -> Result<(), ActorProcessingErr> {
         let done = match msg {
             Msg::Wake => state.work(&myself).await,
-            Msg::Queued if state.connection.live().is_none() => Ok(()),
+            Msg::Queued if state.connection.live().is_none() || state.pacing.waits(now()) => Ok(()),
             Msg::Queued => state.work(&myself).await,
             Msg::Tick => {
                 state._tick = Some(send_tick(&myself));
                 state.tick(&myself).await
             }
+            Msg::Paced => state.paced(&myself).await,
             Msg::LinkEvents => state.link_events(&myself).await,
             Msg::Reopen(generation) => state.reopen(generation, &myself).await,
             Msg::Sent(generation, answers) => state.sent(generation, answers, &myself).await,

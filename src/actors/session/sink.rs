@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use ractor::ActorRef;
 
 use super::Msg;
+use super::pacing::Heard;
 use crate::actors::ledger::Ledgers;
 use crate::domain::error::Result;
 use crate::domain::ids::{Fence, SessionId};
@@ -28,6 +29,7 @@ pub(super) struct SessionSink {
     pub(super) ledgers: Ledgers,
     pub(super) actor: ActorRef<Msg>,
     pub(super) inbox: Arc<Inbox>,
+    pub(super) heard: Arc<Heard>,
 }
 
 /// Events on their way to the session.
@@ -69,6 +71,7 @@ impl Sink for SessionSink {
             let (fence, session, messages) = (self.fence, self.session, some.to_vec());
             let inbound = Inbound { fence, session, messages, at: now() };
             self.ledgers.write_patiently(Write::Inbound(inbound)).await?;
+            self.heard.note(some);
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::Msg;
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// What a child does now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
     /// Its start runs, or waits for a free start.
@@ -23,6 +23,8 @@ pub enum Phase {
     /// It failed, and comes back.
     Waiting {
         /// When, in milliseconds from now.
+        #[serde(rename = "restartInMs")]
+        #[schema(minimum = 0, example = 500)]
         restart_in_ms: u64,
     },
     /// It was asked to stop.
@@ -32,23 +34,31 @@ pub enum Phase {
 }
 
 /// One child and what is below it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = TreeNode)]
 pub struct Node {
     /// Its name among its siblings.
+    #[schema(max_length = 512, example = "ledger")]
     pub key: String,
     /// The sort of actor.
+    #[schema(max_length = 64, example = "ledger")]
     pub kind: &'static str,
     /// What it does now.
     #[serde(flatten)]
     pub phase: Phase,
     /// For how long it has done so, in milliseconds.
+    #[schema(minimum = 0, example = 81_000)]
     pub for_ms: u64,
     /// How often it was restarted.
+    #[schema(minimum = 0, example = 0)]
     pub restarts: u64,
     /// How its last life ended, or why its last start failed.
+    #[schema(max_length = 512, example = "a panic in a handler")]
     pub last_reason: Option<String>,
     /// The children of a supervisor, in start order.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(no_recursion, max_items = 100_000, example = json!([]))]
     pub children: Option<Vec<Node>>,
     /// Set for a supervisor that did not list its children in time.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

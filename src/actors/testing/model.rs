@@ -17,6 +17,7 @@ use crate::domain::ids::{
     DeadLetterId, Epoch, Fence, KeyId, LoginId, MessageId, OneTimeId, Position, SessionId, Shard, TenantId,
     UserId,
 };
+use crate::domain::pacing::History;
 use crate::domain::time::Timestamp;
 use crate::domain::view::{
     ChatView, DeadLetterView, DeliveryState, EventFilter, GroupState, LogHead, MessageView, Page,
@@ -168,6 +169,8 @@ impl Tables {
             | Write::TakeLease(_)
             | Write::ReleaseLease(_)
             | Write::Take(_)
+            | Write::TakePaced(_)
+            | Write::Refused(_)
             | Write::Requeue(..)
             | Write::Finish(_)
             | Write::Progress(_)
@@ -418,6 +421,14 @@ impl Store for Model {
         _kind: &str,
         _prefix: &str,
     ) -> Result<Vec<(String, Vec<u8>, i64)>> {
+        absent()
+    }
+
+    async fn pacing(&self, _tenant: TenantId, _session: SessionId) -> Result<Option<History>> {
+        absent()
+    }
+
+    async fn begins_chat(&self, _tenant: TenantId, _message: MessageId) -> Result<bool> {
         absent()
     }
 

@@ -75,7 +75,7 @@ impl Tables {
                 session: SessionId::new(),
                 shard: SHARD,
                 name: None,
-                endpoint: Endpoint::Whatsapp,
+                endpoint: Endpoint::Whatsapp {},
                 start: None,
                 response: serde_json::json!({}),
                 idempotency: None,

@@ -4,6 +4,7 @@
 //! A write that comes from a session, relay or consumer carries a [`Fence`]; a stale one changes nothing and is
 //! answered `Fenced`.
 
+mod paced;
 pub mod people;
 mod route;
 
@@ -23,6 +24,7 @@ use super::ids::{
 use super::message::{Direction, MessageState};
 use super::session::{Endpoint, SessionState};
 use super::time::Timestamp;
+pub use paced::{Paced, Refused, Release, TakePaced};
 pub use people::{AddKey, PeopleWrite, SignInState};
 
 /// One change.
@@ -46,6 +48,10 @@ pub enum Write {
     ReleaseLease(Fence),
     /// Gives queued commands of a session to its actor, in order. → [`Outcome::Taken`]
     Take(Take),
+    /// The same where sends are paced: what may not go yet waits. → [`Outcome::Paced`]
+    TakePaced(TakePaced),
+    /// WhatsApp refused a message for what the account did. → [`Outcome::Cooling`]
+    Refused(Refused),
     /// Puts what was taken and not finished back in the queue: the link is new. → [`Outcome::Done`]
     Requeue(Fence, SessionId),
     /// Ends lifecycle commands. → [`Outcome::Done`]
@@ -96,6 +102,10 @@ pub enum Outcome {
     Lease(Option<Epoch>),
     /// Commands in order.
     Taken(Vec<Taken>),
+    /// The same, and what waits.
+    Paced(Paced),
+    /// From then on no past refusal counts.
+    Cooling(Timestamp),
     /// How many rows were numbered, and the head of each log afterwards, in the order of [`Log::ALL`].
     Stamped {
         /// Rows numbered now.

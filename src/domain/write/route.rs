@@ -1,6 +1,6 @@
 //! Which shard a write belongs to, and which shard's relay it concerns.
 
-use super::Write;
+use super::{TakePaced, Write};
 use crate::domain::ids::Shard;
 
 impl Write {
@@ -11,7 +11,8 @@ impl Write {
             Self::CreateSession(create) => Some(create.shard),
             Self::Accept(accept) => Some(accept.shard),
             Self::TakeLease(take) => Some(take.shard),
-            Self::Take(take) => Some(take.fence.shard),
+            Self::Take(take) | Self::TakePaced(TakePaced { take, .. }) => Some(take.fence.shard),
+            Self::Refused(refused) => Some(refused.fence.shard),
             Self::Finish(finish) => Some(finish.fence.shard),
             Self::Progress(progress) => Some(progress.fence.shard),
             Self::Inbound(inbound) => Some(inbound.fence.shard),
@@ -49,6 +50,8 @@ impl Write {
             | Self::TakeLease(_)
             | Self::ReleaseLease(_)
             | Self::Take(_)
+            | Self::TakePaced(_)
+            | Self::Refused(_)
             | Self::Requeue(..)
             | Self::Finish(_)
             | Self::Auth(_)

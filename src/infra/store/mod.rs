@@ -27,6 +27,7 @@ use crate::domain::cluster::Cluster;
 use crate::domain::error::Result;
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::pacing::History;
 use crate::domain::time::Timestamp;
 use crate::domain::view::{
     ChatView, DeadLetterView, EventFilter, GroupState, LogHead, MessageView, Page, PageRequest, Redriving,
@@ -71,6 +72,10 @@ pub trait Store: People {
 
     /// One message of a tenant.
     async fn message(&self, tenant: TenantId, message: MessageId) -> Result<Option<MessageView>>;
+    /// What a session has sent and what was refused, as pacing counts it; `None` when it is not the tenant's.
+    async fn pacing(&self, tenant: TenantId, session: SessionId) -> Result<Option<History>>;
+    /// Whether a message that waits is for a person with whom nothing was said yet.
+    async fn begins_chat(&self, tenant: TenantId, message: MessageId) -> Result<bool>;
     /// Messages of one chat, newest first. `chat` may be any address the chat is known by.
     async fn messages(
         &self,

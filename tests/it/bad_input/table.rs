@@ -79,7 +79,19 @@ fn who() -> Vec<Case> {
 fn routes() -> Vec<Case> {
     let unknown = (404, "unknown_route", "");
     let wrong = (405, "method_not_allowed", "");
+    let level = |body: &'static str, code, field| {
+        let case = plain("PUT", "/admin/log-level", (400, code, field));
+        Case { body: Some(body.into()), ..case }
+    };
     vec![
+        level("{}", "missing_field", "level"),
+        level(r#"{"level":7}"#, "invalid_type", "level"),
+        level(r#"{"level":"loud"}"#, "invalid_log_level", "level"),
+        level(r#"{"level":"info,recado=sometimes"}"#, "invalid_log_level", "level"),
+        level(r#"{"level":"debug","forSeconds":0}"#, "invalid_for_seconds", "forSeconds"),
+        level(r#"{"level":"debug","forSeconds":86401}"#, "invalid_for_seconds", "forSeconds"),
+        level(r#"{"level":"debug","forSeconds":-1}"#, "invalid_value", "forSeconds"),
+        level(r#"{"level":"debug","node":"x"}"#, "unknown_field", "node"),
         get("/nowhere", unknown),
         get("/sessions/", unknown),
         get("/sessions/{session}/messages/1", unknown),
@@ -98,9 +110,13 @@ fn ids() -> Vec<Case> {
         get("/sessions/7", (400, "invalid_id", "sessionId")),
         get("/sessions/%FF", (400, "invalid_path", "path")),
         get("/sessions/{session}x", (400, "invalid_id", "sessionId")),
+        get("/sessions/0192f0c17b7a70008000000000000001", (400, "invalid_id", "sessionId")),
+        get("/sessions/%7B0192f0c1-7b7a-7000-8000-000000000001%7D", (400, "invalid_id", "sessionId")),
         get("/sessions/{unknown}", no_session),
         get("/sessions/{foreign}", no_session),
         get("/sessions/{unknown}/timeline", no_session),
+        get("/sessions/{unknown}/pacing", no_session),
+        get("/sessions/{foreign}/pacing", no_session),
         get("/sessions/{foreign}/timeline", no_session),
         plain("POST", "/sessions/{unknown}/start", no_session),
         plain("POST", "/sessions/{foreign}/stop", no_session),
@@ -118,6 +134,9 @@ fn ids() -> Vec<Case> {
         get("/chats/abc/messages", (400, "invalid_address", "jid")),
         get("/chats/1@nowhere/messages", (400, "invalid_address", "jid")),
         get("/chats/123/messages", (400, "invalid_address", "jid")),
+        get("/chats/%2015550100199@lid%20/messages", (400, "invalid_address", "jid")),
+        get("/chats/15550100199:x@lid/messages", (400, "invalid_address", "jid")),
+        get("/chats/120363:1@g.us/messages", (400, "invalid_address", "jid")),
     ]
 }
 
@@ -255,6 +274,13 @@ fn sessions() -> Vec<Case> {
             sandbox("wss://web.whatsapp.com/ws/chat", &key),
             (400, "sandbox_on_real_host", "endpoint.url"),
         ),
+        post(
+            "/sessions",
+            r#"{"start":false,"endpoint":{"kind":"whatsapp","url":"ws://127.0.0.1/ws"}}"#,
+            (400, "unknown_field", "endpoint.url"),
+        ),
+        post("/sessions", sandbox("ws://127.0.0.1/ws here", &key), (400, "invalid_endpoint", "endpoint.url")),
+        post("/sessions?dryRun=true", "{}", (400, "unknown_field", "dryRun")),
         post("/sessions/{session}/start", r#"{"now":true}"#, (400, "unknown_field", "now")),
         post("/sessions/{session}/stop", "[]", (400, "invalid_type", "body")),
     ]
@@ -311,6 +337,8 @@ fn linking() -> Vec<Case> {
         plain("POST", code, (400, "missing_field", "phone")),
         post(code, r#"{"phone":15550100199}"#, (400, "invalid_type", "phone")),
         post(code, r#"{"phone":"call me"}"#, phone),
+        post(code, r#"{"phone":"+12345"}"#, phone),
+        post(code, r#"{"phone":"0155501001"}"#, phone),
         post(code, r#"{"phone":"120363000000000000@g.us"}"#, phone),
         post(code, good, (409, "session_not_running", "")),
         post("/sessions/{unknown}/pairing-code", good, (404, "session_not_found", "")),
@@ -327,6 +355,8 @@ fn events() -> Vec<Case> {
         get("/events?limit=0", (400, "invalid_limit", "limit")),
         get("/events?type=nonsense", kind),
         get("/events?type=message.sent,", kind),
+        get("/messages/{unknown}?full=1", (400, "unknown_field", "full")),
+        get("/admin/tree?depth=2", (400, "unknown_field", "depth")),
         get("/events?sessionId=nonsense", (400, "invalid_id", "sessionId")),
         get("/events?session={session}", (400, "unknown_field", "session")),
         get("/ws/sessions", (426, "websocket_expected", "")),

@@ -9,6 +9,7 @@ pub mod inbound;
 pub mod leases;
 pub mod life;
 pub mod logs;
+pub mod pacing;
 pub mod people;
 pub mod people_isolation;
 pub mod people_keys;
@@ -46,6 +47,20 @@ macro_rules! store_suite {
                 an_acknowledged_message_cannot_fail
                 news_of_an_unknown_message_is_no_news
                 overdue_messages_fail_in_bounded_steps
+            }
+            pacing {
+                a_message_to_a_new_chat_waits_and_holds_no_other_back
+                what_is_held_is_looked_at_when_it_is_released
+                a_held_chat_that_answers_goes_on_in_order
+                a_spent_rate_leaves_all_queued_and_the_session_in_peace
+                a_message_is_counted_once_however_often_it_is_taken
+                two_paced_takes_of_a_batch_share_one_allowance
+                refusals_are_remembered_and_grow
+                an_account_is_linked_once_however_often_it_logs_in
+                a_held_message_ends_at_its_deadline_and_with_its_session
+                a_message_behind_a_spent_rate_fails_as_held_and_one_without_an_answer_does_not
+                many_held_messages_are_looked_at_in_bounded_steps
+                nothing_of_a_tenants_pacing_is_shown_to_another
             }
             inbound {
                 a_batch_replayed_three_times_with_halves_mixed_is_stored_once

@@ -96,7 +96,7 @@ impl World {
             session,
             shard: self.fence.shard,
             name: None,
-            endpoint: Endpoint::Whatsapp,
+            endpoint: Endpoint::Whatsapp {},
             start: None,
             response: json!({"sessionId": session}),
             idempotency: None,

@@ -61,8 +61,8 @@ async fn a_tree_is_listed_to_its_leaves_in_start_order() {
     let json = serde_json::to_value(&nodes).unwrap();
     assert_eq!(json[0]["phase"], "running");
     assert_eq!(json[1]["children"][1]["children"][0]["phase"], "parked");
-    assert_eq!(json[1]["children"][1]["children"][0]["last_reason"], "a panic in a handler");
-    assert_eq!(json[2]["restart_in_ms"], restart_in_ms);
+    assert_eq!(json[1]["children"][1]["children"][0]["lastReason"], "a panic in a handler");
+    assert_eq!(json[2]["restartInMs"], restart_in_ms);
     assert!(json[0].get("children").is_none());
     end(root).await;
 }

@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_real_session_asks_over_https_as_told() {
-        let http = session(&Endpoint::Whatsapp);
+        let http = session(&Endpoint::Whatsapp {});
         assert_eq!(http.target("https://mmg.whatsapp.net/x").unwrap().as_str(), "https://mmg.whatsapp.net/x");
         assert!(http.target("file:///etc/passwd").is_err());
     }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use whatsapp_rust::pair_code::{PairCodeError, PairCodeOptions, PairError};
 use whatsapp_rust::wacore::iq::devices::RemoveCompanionDeviceSpec;
 use whatsapp_rust::wacore::pair_code::PairCodeUtils;
-use whatsapp_rust::{Client, Jid};
+use whatsapp_rust::{Client, IqError, Jid};
 
 use super::Shared;
 use super::backend::Backend;
@@ -211,6 +211,9 @@ fn refusal(error: &PairError) -> Error {
         }
         PairError::PairCode(PairCodeError::PhoneNumberNotInternational) => {
             Error::invalid("phone", "invalid_address", "must start with a country code")
+        }
+        PairError::RequestFailed(IqError::ServerError { code: 400, .. }) => {
+            Error::invalid("phone", "phone_refused", "WhatsApp does not take this number")
         }
         PairError::RequestFailed(iq) => Error::unavailable("pairing_refused", iq.to_string()),
         other => Error::unavailable("pairing_failed", other.to_string()),

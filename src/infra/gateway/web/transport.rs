@@ -22,6 +22,7 @@ use super::muzzle::{Doubt, Muzzle};
 use super::socket::Socket;
 use crate::domain::error::{Error, Result};
 use crate::domain::session::Endpoint;
+use crate::telemetry;
 
 /// Noise counts a frame in three bytes; one message may hold a frame and the start of another.
 const MESSAGE_LIMIT: usize = 2 * 16 * 1024 * 1024;
@@ -45,7 +46,7 @@ impl Route {
     pub(super) fn to(endpoint: &Endpoint) -> Result<Self> {
         endpoint.check()?;
         let (text, is_sandbox) = match endpoint {
-            Endpoint::Whatsapp => (WHATSAPP_WEB_WS_URL, false),
+            Endpoint::Whatsapp {} => (WHATSAPP_WEB_WS_URL, false),
             Endpoint::Sandbox { url, .. } => (url.as_str(), true),
         };
         let refuse = |code| Error::invalid("endpoint.url", code, "is not an address that a session may have");
@@ -147,7 +148,8 @@ impl Dialler {
             Err(_late) => "no answer in time".to_owned(),
         };
         self.note(Dialled::Failed(name));
-        tracing::info!(step = name, failure, "cannot reach WhatsApp");
+        let said = telemetry::scrubbed(&failure, telemetry::Whose::Others);
+        tracing::info!(step = name, failure = %said, "cannot reach WhatsApp");
         Err(anyhow::anyhow!("{name}: {failure}"))
     }
 }
@@ -208,7 +210,7 @@ mod tests {
         ] {
             assert!(route(url).is_err(), "{url}");
         }
-        assert!(Route::to(&Endpoint::Whatsapp).unwrap().sandbox.is_none());
+        assert!(Route::to(&Endpoint::Whatsapp {}).unwrap().sandbox.is_none());
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::life::Life;
 use super::nodes::Word;
 use crate::domain::ids::{Fence, SessionId, Shard, TenantId};
 use crate::domain::write::{
-    Accept, AddKey, AuthWrite, CreateSession, Finish, Inbound, PeopleWrite, Progress, Sweep, Take, TakeLease,
-    Write,
+    Accept, AddKey, AuthWrite, CreateSession, Finish, Inbound, PeopleWrite, Progress, Refused, Sweep, Take,
+    TakeLease, TakePaced, Write,
 };
 
 /// The batch by kind.
@@ -21,6 +21,8 @@ pub(crate) struct Kinds<'w> {
     pub(crate) accepts: Vec<Item<'w, Accept>>,
     pub(crate) requeues: Vec<(usize, Fence, SessionId)>,
     pub(crate) takes: Vec<Item<'w, Take>>,
+    pub(crate) paced: Vec<Item<'w, TakePaced>>,
+    pub(crate) refusals: Vec<Item<'w, Refused>>,
     pub(crate) inbound: Vec<Item<'w, Inbound>>,
     pub(crate) progress: Vec<Item<'w, Progress>>,
     pub(crate) finishes: Vec<Item<'w, Finish>>,
@@ -47,6 +49,8 @@ impl<'w> Kinds<'w> {
                 Write::TakeLease(take) => kinds.leases.push((place, take)),
                 Write::ReleaseLease(fence) => kinds.releases.push((place, *fence)),
                 Write::Take(take) => kinds.takes.push((place, take)),
+                Write::TakePaced(take) => kinds.paced.push((place, take)),
+                Write::Refused(refused) => kinds.refusals.push((place, refused)),
                 Write::Requeue(fence, session) => kinds.requeues.push((place, *fence, *session)),
                 Write::Finish(finish) => kinds.finishes.push((place, finish)),
                 Write::Progress(progress) => kinds.progress.push((place, progress)),
@@ -117,6 +121,8 @@ impl Mentioned {
                 self.keys.extend(w.idempotency.iter().map(|used| (w.tenant.0, used.key.clone())));
             }
             Write::Take(w) => self.owner(w.fence, w.session),
+            Write::TakePaced(w) => self.owner(w.take.fence, w.take.session),
+            Write::Refused(w) => self.owner(w.fence, w.session),
             Write::Requeue(fence, session) | Write::DeleteSession(fence, session) => {
                 self.owner(*fence, *session);
             }

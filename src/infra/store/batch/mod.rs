@@ -19,6 +19,7 @@ pub(crate) mod life;
 pub(crate) mod logins;
 pub(crate) mod nodes;
 pub(crate) mod outbox;
+pub(crate) mod paced;
 pub(crate) mod people;
 pub(crate) mod progress;
 pub(crate) mod sessions;

@@ -183,17 +183,37 @@ fn event(state: MessageState) -> Option<EventType> {
 }
 
 /// Why a message fails at its deadline: code and sentence.
-pub(crate) const OVERDUE: (&str, &str) =
+const OVERDUE: (&str, &str) =
     ("deadline_passed", "WhatsApp did not acknowledge the message before its deadline");
 
-/// A message past its deadline: session, id, WhatsApp's id, chat, peer, state and command.
-pub(crate) fn overdue(row: &impl Columns) -> Result<Outgoing> {
+/// The same for one that pacing held until then.
+const HELD: (&str, &str) = (
+    "deadline_passed",
+    "the message was held by the pacing of its session until its deadline, and never given to WhatsApp",
+);
+
+/// Fails messages past their deadline, of which pacing held these.
+pub(crate) fn fail_overdue(
+    batch: &mut Batch,
+    (messages, held): (&mut [Outgoing], &[bool]),
+    at: Timestamp,
+    ended: &mut Ended,
+) -> Result<()> {
+    for (message, held) in messages.iter_mut().zip(held) {
+        let (code, reason) = if *held { HELD } else { OVERDUE };
+        fail(batch, std::slice::from_mut(message), (code, reason, at), ended)?;
+    }
+    Ok(())
+}
+
+/// A message past its deadline: session, id, WhatsApp's id, chat, peer, state and command, and whether pacing held it.
+pub(crate) fn overdue(row: &impl Columns) -> Result<(Outgoing, bool)> {
     let mut message = Outgoing::new(SessionId(row.id(0)?), MessageId(row.id(1)?), state(row.int(5)?)?);
     message.wa_id = row.text(2)?.to_owned();
     message.chat = row.text(3)?.to_owned();
     message.peer = row.text(4)?.to_owned();
     message.command = Some(CommandId(row.id(6)?));
-    Ok(message)
+    Ok((message, row.int(7)? != 0))
 }
 
 /// The messages that moved, and when.

@@ -24,6 +24,12 @@ const ALL: [Step; 3] = [
         include_str!("../../../../migrations/postgres/0003_people.up.sql"),
         include_str!("../../../../migrations/postgres/0003_people.down.sql"),
     ),
+    (
+        4,
+        "pacing",
+        include_str!("../../../../migrations/postgres/0004_pacing.up.sql"),
+        include_str!("../../../../migrations/postgres/0004_pacing.down.sql"),
+    ),
 ];
 
 /// Brings the tables to the newest version.

@@ -35,6 +35,7 @@ use crate::domain::cluster::Cluster;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::pacing::History;
 use crate::domain::time::{Timestamp, now};
 use crate::domain::view::{
     ChatView, DeadLetterView, EventFilter, GroupState, LogHead, MessageView, Page, PageRequest, Redriving,
@@ -294,6 +295,14 @@ impl Store for PostgresStore {
 
     async fn message(&self, tenant: TenantId, message: MessageId) -> Result<Option<MessageView>> {
         ask!(self, of Some(tenant), read::messages::one, tenant, message)
+    }
+
+    async fn pacing(&self, tenant: TenantId, session: SessionId) -> Result<Option<History>> {
+        ask!(self, read::pacing::history, tenant, session)
+    }
+
+    async fn begins_chat(&self, tenant: TenantId, message: MessageId) -> Result<bool> {
+        ask!(self, read::pacing::begins_chat, tenant, message)
     }
 
     async fn messages(

@@ -29,6 +29,7 @@ use crate::domain::cluster::Cluster;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
 use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::pacing::History;
 use crate::domain::time::Timestamp;
 use crate::domain::view::{
     ChatView, DeadLetterView, EventFilter, GroupState, LogHead, MessageView, Page, PageRequest, Redriving,
@@ -189,6 +190,14 @@ impl Store for SqliteStore {
 
     async fn message(&self, tenant: TenantId, message: MessageId) -> Result<Option<MessageView>> {
         read::messages::one(&self.readers, tenant, message).await
+    }
+
+    async fn pacing(&self, tenant: TenantId, session: SessionId) -> Result<Option<History>> {
+        read::pacing::history(&self.readers, tenant, session).await
+    }
+
+    async fn begins_chat(&self, tenant: TenantId, message: MessageId) -> Result<bool> {
+        read::pacing::begins_chat(&self.readers, tenant, message).await
     }
 
     async fn messages(

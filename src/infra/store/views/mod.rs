@@ -20,6 +20,15 @@ use crate::domain::write::{NewMessage, Taken};
 use crate::infra::store::batch::progress;
 use crate::infra::store::columns::{Columns, narrow};
 
+/// The most characters of a text that others wrote and a schema of the API bounds.
+const SHORT: usize = 512;
+
+/// Such a text, cut if need be: the wire and other programs decide how long a reason or a name is.
+fn short(text: &str) -> String {
+    let end = text.char_indices().nth(SHORT).map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
 /// One session.
 pub(crate) fn session(row: &impl Columns) -> Result<SessionView> {
     let code = row.opt_text(14)?.zip(row.opt_int(15)?.map(Timestamp));
@@ -28,10 +37,10 @@ pub(crate) fn session(row: &impl Columns) -> Result<SessionView> {
         tenant_id: TenantId(row.id(1)?),
         name: row.opt_text(2)?,
         state: row.parsed(3)?,
-        reason: row.text(4)?.to_owned(),
+        reason: short(row.text(4)?),
         pn: row.opt_address(5)?,
         lid: row.opt_address(6)?,
-        push_name: row.opt_text(7)?,
+        push_name: row.opt_str(7)?.map(short),
         endpoint: serde_json::from_str(row.text(8)?).map_err(Error::bug)?,
         queued: row.int(9)?,
         created_at: Timestamp(row.int(10)?),
@@ -45,7 +54,7 @@ pub(crate) fn session(row: &impl Columns) -> Result<SessionView> {
 /// One change of a session's state.
 pub(crate) fn transition(row: &impl Columns) -> Result<Transition> {
     let (from, to) = (row.parsed(0)?, row.parsed(1)?);
-    Ok(Transition { from, to, reason: row.text(2)?.to_owned(), at: Timestamp(row.int(3)?) })
+    Ok(Transition { from, to, reason: short(row.text(2)?), at: Timestamp(row.int(3)?) })
 }
 
 /// One message.
@@ -53,15 +62,16 @@ pub(crate) fn message(row: &impl Columns) -> Result<MessageView> {
     let direction = if row.text(5)? == Direction::In.as_str() { Direction::In } else { Direction::Out };
     Ok(MessageView {
         message_id: MessageId(row.id(0)?),
-        wa_message_id: WaId(row.text(1)?.to_owned()),
+        wa_message_id: WaId(short(row.text(1)?)),
         session_id: SessionId(row.id(2)?),
         chat: row.text(3)?.to_owned(),
         sender: row.opt_text(4)?.filter(|_| direction == Direction::In),
         direction,
         content: Content::stored(row.text(6)?),
         state: progress::state(row.int(7)?)?,
-        code: row.opt_text(8)?,
-        failure: row.opt_text(9)?,
+        code: row.opt_str(8)?.map(short),
+        not_before: None,
+        failure: row.opt_str(9)?.map(short),
         timestamp: Timestamp(row.int(10)?),
         updated_at: Timestamp(row.int(11)?),
     })
@@ -74,8 +84,8 @@ pub(crate) fn chat(row: &impl Columns) -> Result<(i64, ChatView)> {
         session_id: SessionId(row.id(2)?),
         pn: row.opt_text(3)?,
         lid: row.opt_text(4)?,
-        name: row.opt_text(5)?,
-        last_message: row.opt_text(6)?,
+        name: row.opt_str(5)?.map(short),
+        last_message: row.opt_str(6)?.map(short),
         last_message_at: Timestamp(row.int(7)?),
     };
     Ok((row.int(0)?, view))
@@ -126,10 +136,10 @@ pub(crate) fn redriving(row: &impl Columns) -> Result<Redriving> {
 pub(crate) fn dead_letter(row: &impl Columns) -> Result<DeadLetterView> {
     Ok(DeadLetterView {
         dead_letter_id: DeadLetterId(row.id(0)?),
-        group: row.text(1)?.to_owned(),
+        group: short(row.text(1)?),
         state: row.text(2)?.to_owned(),
         attempts: narrow(row.int(3)?)?,
-        error: row.text(4)?.to_owned(),
+        error: short(row.text(4)?),
         buried_at: Timestamp(row.int(5)?),
         event: serde_json::from_str(row.text(6)?).map_err(Error::bug)?,
     })

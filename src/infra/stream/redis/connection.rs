@@ -21,7 +21,7 @@ const CALM: Duration = Duration::from_millis(100);
 const CALLS: usize = 256;
 
 /// Something to ask.
-pub(super) enum Ask<'a> {
+pub(in crate::infra) enum Ask<'a> {
     Command(&'a Cmd),
     Script(&'a ScriptInvocation<'a>),
 }
@@ -35,7 +35,7 @@ impl Ask<'_> {
     }
 }
 
-pub(super) struct Connection {
+pub(in crate::infra) struct Connection {
     client: Client,
     deadline: Duration,
     slot: Mutex<Slot>,
@@ -50,12 +50,12 @@ struct Slot {
 }
 
 impl Connection {
-    pub(super) fn new(client: Client, deadline: Duration) -> Self {
+    pub(in crate::infra) fn new(client: Client, deadline: Duration) -> Self {
         Self { client, deadline, slot: Mutex::default() }
     }
 
     /// Asks, and waits for the answer until the deadline.
-    pub(super) async fn ask(&self, ask: Ask<'_>) -> Result<Value> {
+    pub(in crate::infra) async fn ask(&self, ask: Ask<'_>) -> Result<Value> {
         let deadline = Instant::now() + self.deadline;
         let (generation, mut connection) =
             timeout_at(deadline, self.connected(deadline)).await.map_err(late)??;

@@ -24,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::{Client, Cmd, IntoConnectionInfo, ProtocolVersion, ScriptInvocation, Value};
 
-use self::connection::{Ask, Connection};
+pub(in crate::infra) use self::connection::{Ask, Connection};
 use self::entry::id;
 use self::failure::odd;
 use self::readers::Readers;
@@ -248,7 +248,7 @@ impl RedisStream {
 }
 
 /// The older protocol, whatever the address asks for: it is the one whose answers are read here.
-fn client(url: &str) -> redis::RedisResult<Client> {
+pub(in crate::infra) fn client(url: &str) -> redis::RedisResult<Client> {
     let address = url.into_connection_info()?;
     let settings = address.redis_settings().clone().set_protocol(ProtocolVersion::RESP2);
     Client::open(address.set_redis_settings(settings))

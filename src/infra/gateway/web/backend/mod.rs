@@ -78,7 +78,7 @@ impl Backend {
         vault: SessionVault,
     ) -> Result<Self, Error> {
         let pin = match &account.endpoint {
-            Endpoint::Whatsapp => None,
+            Endpoint::Whatsapp {} => None,
             Endpoint::Sandbox { static_key, .. } => Some(super::trust::parse_key(static_key)?),
         };
         let started = seconds();

@@ -24,7 +24,7 @@ async fn again(rig: &Rig, old: &Backend) -> Backend {
 
 async fn fresh() -> (Rig, Backend) {
     let rig = Rig::new().await;
-    let account = rig.account(Endpoint::Whatsapp).await;
+    let account = rig.account(Endpoint::Whatsapp {}).await;
     let vault = rig.vault.session(account.session).unwrap();
     let backend = Backend::new(account, rig.store.clone(), rig.writer.clone(), vault).unwrap();
     (rig, backend)

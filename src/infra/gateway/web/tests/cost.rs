@@ -61,7 +61,7 @@ async fn a_message_in_steady_traffic_costs_less_than_one_credential_write_and_no
 
 async fn fresh() -> (Rig, Backend) {
     let rig = Rig::new().await;
-    let account = rig.account(Endpoint::Whatsapp).await;
+    let account = rig.account(Endpoint::Whatsapp {}).await;
     let vault = rig.vault.session(account.session).unwrap();
     let backend = Backend::new(account, rig.store.clone(), rig.writer.clone(), vault).unwrap();
     (rig, backend)

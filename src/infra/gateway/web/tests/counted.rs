@@ -16,6 +16,7 @@ use crate::domain::identity::{
 use crate::domain::ids::{
     KeyId, LoginId, MessageId, OneTimeId, Position, SessionId, Shard, TenantId, UserId,
 };
+use crate::domain::pacing::History;
 use crate::domain::time::Timestamp;
 use crate::domain::view::{
     ChatView, DeadLetterView, EventFilter, GroupState, LogHead, MessageView, Page, PageRequest, Redriving,
@@ -118,6 +119,12 @@ impl Store for Counted {
         page: PageRequest,
     ) -> Result<Page<MessageView>> {
         self.store.messages(tenant, session, chat, page).await
+    }
+    async fn pacing(&self, tenant: TenantId, session: SessionId) -> Result<Option<History>> {
+        self.store.pacing(tenant, session).await
+    }
+    async fn begins_chat(&self, tenant: TenantId, message: MessageId) -> Result<bool> {
+        self.store.begins_chat(tenant, message).await
     }
     async fn chats(
         &self,

@@ -23,7 +23,7 @@ async fn a_wrong_pin_fails_closed() {
 async fn a_session_of_the_real_whatsapp_refuses_a_sandbox() {
     let (rig, sandbox) = (Rig::new().await, sandbox().await);
     // A real session's trust, on the sandbox's address: what a redirected name or route would make of it.
-    let real = rig.account(Endpoint::Whatsapp).await;
+    let real = rig.account(Endpoint::Whatsapp {}).await;
     let vault = rig.vault.session(real.session).unwrap();
     let backend = Backend::new(real, rig.store.clone(), rig.writer.clone(), vault).unwrap();
     let ears = std::sync::Arc::new(super::rig::Ears::default());
@@ -42,7 +42,7 @@ async fn a_session_of_the_real_whatsapp_refuses_a_sandbox() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_on_the_real_host_opens_no_link() {
     let rig = Rig::new().await;
-    let account = rig.account(Endpoint::Whatsapp).await;
+    let account = rig.account(Endpoint::Whatsapp {}).await;
     let endpoint =
         Endpoint::Sandbox { url: "wss://web.whatsapp.com\\@x/ws".into(), static_key: "09".repeat(32) };
     let account = crate::infra::gateway::Account { endpoint, ..account };
@@ -58,7 +58,7 @@ async fn no_stored_value_is_in_clear_and_no_pin_is_stored() {
     let phone = running.phone();
     running.close().await;
     let backend = {
-        let real = crate::infra::gateway::Account { endpoint: Endpoint::Whatsapp, ..account.clone() };
+        let real = crate::infra::gateway::Account { endpoint: Endpoint::Whatsapp {}, ..account.clone() };
         let vault = rig.vault.session(account.session).unwrap();
         Backend::new(real, rig.store.clone(), rig.writer.clone(), vault).unwrap()
     };

@@ -17,6 +17,7 @@ use crate::infra::store::postgres::sql::{Cells, execute, rows};
 
 const LOAD: &str = "select id, state, code, pn, lid, connected_at from sessions where id = any($1)";
 const SAVE: &str = "update sessions s set state = v.state, reason = v.reason, pn = coalesce(v.pn, s.pn), \
+    linked_at = case when v.pn is null or v.pn is not distinct from s.pn then s.linked_at else v.at end, \
     lid = coalesce(v.lid, s.lid), push_name = coalesce(v.push_name, s.push_name), code = v.code, \
     code_expires_at = v.code_until, connected_at = v.connected_at, \
     updated_at = case when v.moved then v.at else s.updated_at end \

@@ -21,6 +21,7 @@ mod life;
 mod logins;
 mod nodes;
 mod outbox;
+mod paced;
 mod parts;
 mod people;
 mod progress;
@@ -85,6 +86,8 @@ async fn change(tx: &mut Tx<'_>, kinds: &Kinds<'_>) -> Result<()> {
     accept::accept(tx, &kinds.accepts).await?;
     work::requeue(tx, &kinds.requeues).await?;
     work::take(tx, &kinds.takes).await?;
+    paced::refused(tx, &kinds.refusals).await?;
+    paced::take(tx, &kinds.paced).await?;
     inbound::inbound(tx, &kinds.inbound).await?;
     progress::progress(tx, &kinds.progress).await?;
     work::finish(tx, &kinds.finishes).await?;

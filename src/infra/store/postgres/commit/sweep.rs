@@ -5,15 +5,18 @@ use crate::domain::error::Result;
 use crate::domain::ids::{SessionId, Shard};
 use crate::domain::write::{Outcome, Sweep};
 use crate::infra::store::batch::Item;
-use crate::infra::store::batch::progress::{Ended, OVERDUE as LATE, fail, overdue};
+use crate::infra::store::batch::progress::{self as moves, Ended, overdue};
 use crate::infra::store::columns::{Columns, limit};
 use crate::infra::store::postgres::sql::{Cells, execute, rows};
 
 const LOOK: &str = "select session_id from commands where shard = $1 and deadline is not null \
     and state in ('queued', 'taken') and deadline <= $2 order by deadline limit $3";
+/// A held message is queued while its command is taken; where nothing may go, the session says so.
 /// Of the sessions that are locked: one that fell due since is for the next sweep.
-const OVERDUE: &str = "select m.session_id, m.id, m.wa_id, c.jid, m.peer, m.state, k.id from commands k \
+const OVERDUE: &str = "select m.session_id, m.id, m.wa_id, c.jid, m.peer, m.state, k.id, \
+    (m.state = 0 and (k.state = 'taken' or coalesce(s.paced_until, 0) >= k.deadline))::int from commands k \
     join session_messages m on m.id = k.message_id join session_chats c on c.id = m.chat_id \
+    join sessions s on s.id = k.session_id \
     where k.shard = $1 and k.deadline is not null and k.state in ('queued', 'taken') and k.deadline <= $2 \
     and k.session_id = any($4) order by k.deadline limit $3";
 /// What another node's sweep is removing at the same moment is left to it.
@@ -79,9 +82,10 @@ async fn fail_overdue(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<usize> {
     let locked = tx.batch.sessions.ids();
     let cells = Cells::new().int(i64::from(sweep.fence.shard.0)).int(sweep.at.0).int(limit(sweep.limit));
     let found = rows(tx.conn, OVERDUE, cells.ids(locked.into_iter().map(|id| id.0))).await?;
-    let mut messages = found.iter().map(overdue).collect::<Result<Vec<_>>>()?;
+    let found = found.iter().map(overdue).collect::<Result<Vec<_>>>()?;
+    let (mut messages, held): (Vec<_>, Vec<_>) = found.into_iter().unzip();
     let mut ended = Ended::default();
-    fail(&mut tx.batch, &mut messages, (LATE.0, LATE.1, sweep.at), &mut ended)?;
+    moves::fail_overdue(&mut tx.batch, (&mut messages, &held), sweep.at, &mut ended)?;
     progress::save(tx.conn, &messages).await?;
     progress::end(tx.conn, &ended).await?;
     Ok(messages.len())

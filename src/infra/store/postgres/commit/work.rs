@@ -36,6 +36,8 @@ const TAKE: &str = take!("");
 const TAKE_LIFECYCLE: &str = take!("and c.kind <> 'session.sendMessage'");
 const REQUEUE: &str = "update commands set state = 'queued' where session_id = any($1) \
     and state in ('queued', 'taken') and state = 'taken'";
+/// Whoever takes the session up looks anew at how it is paced.
+const UNPACE: &str = "update sessions set paced_until = null where id = any($1) and paced_until is not null";
 const FINISH: &str = "update commands c set state = 'done' from unnest($1::uuid[], $2::uuid[]) v(session_id, id) \
     where c.id = v.id and c.session_id = v.session_id and c.state in ('queued', 'taken') \
     and c.kind <> 'session.sendMessage' returning c.session_id";
@@ -95,7 +97,8 @@ pub(super) async fn requeue(tx: &mut Tx<'_>, items: &[(usize, Fence, SessionId)]
     if sessions.is_empty() {
         return Ok(());
     }
-    execute(tx.conn, REQUEUE, Cells::new().ids(sessions.into_iter())).await.map(drop)
+    execute(tx.conn, REQUEUE, Cells::new().ids(sessions.iter().copied())).await?;
+    execute(tx.conn, UNPACE, Cells::new().ids(sessions.into_iter())).await.map(drop)
 }
 
 /// Ends lifecycle commands. A command with a message ends with its message only.

@@ -9,5 +9,6 @@ pub(super) mod groups;
 pub(super) mod keys;
 pub(super) mod logins;
 pub(super) mod messages;
+pub(super) mod pacing;
 pub(super) mod sessions;
 pub(super) mod users;

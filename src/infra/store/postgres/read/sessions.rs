@@ -31,12 +31,12 @@ const TO_RUN: &str = "select s.id from sessions s \
     and (s.state not in ('created', 'stopped', 'logged_out', 'failed') or (s.queued > 0 and exists ( \
         select 1 from commands c where c.session_id = s.id and c.state in ('queued', 'taken') \
         and c.kind <> 'session.sendMessage'))) order by s.id limit $3";
-/// Of either kind the first that is queued is the oldest.
+/// Of either kind the first that is queued is the oldest. A session that is paced has forgotten nothing.
 const BEHIND: &str = "select s.id from sessions s \
     where s.deleted_at is null and s.shard = $1 and s.queued > 0 \
     and ((select c.created_at from commands c where c.session_id = s.id and c.state in ('queued', 'taken') \
         and c.kind <> 'session.sendMessage' and c.state = 'queued' order by c.seq limit 1) < $2 \
-    or (s.state = 'connected' and (select c.created_at from commands c where c.session_id = s.id \
+    or (s.state = 'connected' and coalesce(s.paced_until, 0) < $2 and (select c.created_at from commands c where c.session_id = s.id \
         and c.state in ('queued', 'taken') and c.state = 'queued' order by c.seq limit 1) < $2)) \
     order by s.id limit $3";
 const TIMELINE: &str = "select from_state, to_state, reason, at from session_transitions \

@@ -13,7 +13,7 @@ use crate::infra::store::sqlite::statement::{execute, row, rows};
 
 const LOAD: &str = "select state, code, pn, lid, connected_at from sessions where id = ?";
 const SAVE: &str = "update sessions set state = ?2, reason = ?3, pn = coalesce(?4, pn), lid = coalesce(?5, lid), \
-    push_name = coalesce(?6, push_name), code = ?7, code_expires_at = ?8, connected_at = ?9, \
+    linked_at = iif(?4 is null or ?4 is pn, linked_at, ?11), push_name = coalesce(?6, push_name), code = ?7, code_expires_at = ?8, connected_at = ?9, \
     updated_at = iif(?10, ?11, updated_at) where id = ?1";
 const TRANSITION: &str = "insert into session_transitions (session_id, n, tenant_id, from_state, to_state, reason, at) \
     select ?1, coalesce(max(n), 0) + 1, ?2, ?3, ?4, ?5, ?6 from session_transitions where session_id = ?1";

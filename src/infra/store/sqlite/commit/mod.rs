@@ -17,6 +17,7 @@ mod life;
 mod logins;
 mod nodes;
 mod outbox;
+mod paced;
 mod people;
 #[cfg(test)]
 mod plans;
@@ -70,6 +71,8 @@ fn change(tx: &mut Tx<'_>, kinds: &Kinds<'_>) -> Result<()> {
     accept::accept(tx, &kinds.accepts)?;
     work::requeue(tx, &kinds.requeues)?;
     work::take(tx, &kinds.takes)?;
+    paced::refused(tx, &kinds.refusals)?;
+    paced::take(tx, &kinds.paced)?;
     inbound::inbound(tx, &kinds.inbound)?;
     progress::progress(tx, &kinds.progress)?;
     work::finish(tx, &kinds.finishes)?;

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::{
-    accept, auth, chats, consumers, idempotency, inbound, keys, leases, life, logins, people, progress,
+    accept, auth, chats, consumers, idempotency, inbound, keys, leases, life, logins, paced, people, progress,
     sessions, sweep, tenants, work,
 };
 use crate::infra::store::Store;
@@ -13,7 +13,7 @@ use crate::infra::store::sqlite::read::{
 };
 use crate::infra::store::sqlite::{SqliteStore, options};
 
-const STATEMENTS: [&str; 51] = [
+const STATEMENTS: [&str; 58] = [
     BEHIND,
     TO_RUN,
     accept::KNOWN,
@@ -37,6 +37,12 @@ const STATEMENTS: [&str; 51] = [
     logins::VOID_TOKENS,
     messages::OF_SESSION,
     messages::OF_TENANT,
+    paced::HISTORY,
+    paced::LOOK,
+    paced::OLDEST,
+    paced::PAUSE,
+    paced::RELEASE,
+    paced::RELEASE_CHAT,
     people::FORGET_TOKENS,
     people::ISSUED_AFTER,
     people::MAIL_TAKEN,
@@ -65,6 +71,7 @@ const STATEMENTS: [&str; 51] = [
     work::QUEUED,
     work::QUEUED_LIFECYCLE,
     work::UNFINISHED,
+    work::UNPACE,
 ];
 
 #[tokio::test]

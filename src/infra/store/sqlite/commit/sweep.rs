@@ -5,13 +5,16 @@ use crate::domain::error::Result;
 use crate::domain::ids::Shard;
 use crate::domain::write::{Outcome, Sweep};
 use crate::infra::store::batch::Item;
-use crate::infra::store::batch::progress::{Ended, OVERDUE as LATE, fail, overdue};
+use crate::infra::store::batch::progress::{self as moves, Ended, overdue};
 use crate::infra::store::columns::limit;
 use crate::infra::store::sqlite::statement::{execute, rows};
 
+// A held message is queued while its command is taken; where nothing may go, the session says so.
 // The conditions are the index's own, word for word: SQLite sees by them that it applies.
-pub(super) const OVERDUE: &str = "select m.session_id, m.id, m.wa_id, c.jid, m.peer, m.state, k.id from commands k \
+pub(super) const OVERDUE: &str = "select m.session_id, m.id, m.wa_id, c.jid, m.peer, m.state, k.id, \
+    m.state = 0 and (k.state = 'taken' or coalesce(s.paced_until, 0) >= k.deadline) from commands k \
     cross join session_messages m on m.id = k.message_id cross join session_chats c on c.id = m.chat_id \
+    cross join sessions s on s.id = k.session_id \
     where k.shard = ? and k.deadline is not null and k.state in ('queued', 'taken') and k.deadline <= ? \
     order by k.deadline limit ?";
 pub(super) const OLD_KEYS: &str = "delete from idempotency where created_at < ? and id in \
@@ -59,13 +62,14 @@ fn fail_overdue(tx: &mut Tx<'_>, sweep: &Sweep) -> Result<usize> {
     let found = rows(tx.conn, OVERDUE, |cells| {
         cells.int(i64::from(sweep.fence.shard.0)).int(sweep.at.0).int(limit(sweep.limit));
     })?;
-    let mut messages = found.iter().map(overdue).collect::<Result<Vec<_>>>()?;
+    let found = found.iter().map(overdue).collect::<Result<Vec<_>>>()?;
+    let (mut messages, held): (Vec<_>, Vec<_>) = found.into_iter().unzip();
     let mut owners: Vec<_> = messages.iter().map(|message| message.session).collect();
     owners.sort_unstable();
     owners.dedup();
     sessions::load(tx, &owners)?;
     let mut ended = Ended::default();
-    fail(&mut tx.batch, &mut messages, (LATE.0, LATE.1, sweep.at), &mut ended)?;
+    moves::fail_overdue(&mut tx.batch, (&mut messages, &held), sweep.at, &mut ended)?;
     progress::save(tx.conn, messages.iter())?;
     progress::end(tx.conn, &ended)?;
     Ok(messages.len())

@@ -34,6 +34,9 @@ pub(super) const MARK_DONE: &str = "update commands set state = 'done' where id 
 
 pub(super) const REQUEUE: &str = "update commands set state = 'queued' \
     where session_id = ? and state in ('queued', 'taken') and state = 'taken'";
+/// Whoever takes the session up looks anew at how it is paced.
+pub(super) const UNPACE: &str =
+    "update sessions set paced_until = null where id = ? and paced_until is not null";
 
 /// Gives queued commands to their sessions.
 pub(super) fn take(tx: &mut Tx<'_>, items: &[Item<'_, Take>]) -> Result<()> {
@@ -68,9 +71,11 @@ pub(super) fn requeue(tx: &mut Tx<'_>, items: &[(usize, Fence, SessionId)]) -> R
     for &(place, fence, session) in items {
         let answer = match tx.batch.owned(fence, session) {
             Ok(()) => {
-                execute(tx.conn, REQUEUE, |cells| {
-                    cells.id(session.0);
-                })?;
+                for sql in [REQUEUE, UNPACE] {
+                    execute(tx.conn, sql, |cells| {
+                        cells.id(session.0);
+                    })?;
+                }
                 Ok(Outcome::Done)
             }
             Err(refusal) => Err(refusal),

@@ -1,75 +1,34 @@
 //! Logs and metrics. Every metric's name, unit and help stands in this file only.
 //!
-//! Promises: a log line holds no secret, phone number or chat id in clear; the engine's own chatter stays out of the
-//! log unless asked for; metrics cost no memory when nobody reads them, as long as [`fold`] is called now and then.
+//! Promises: a log line holds no secret, phone number or chat id in clear ([`personal`], [`line`]); the engine's own
+//! chatter stays out of the log ([`levels`]); how much is logged can be changed while the service runs ([`dial`]);
+//! metrics cost no memory when nobody reads them, as long as [`fold`] is called now and then.
 
-use std::str::FromStr;
+mod dial;
+mod engine;
+mod levels;
+mod line;
+mod logs;
+mod personal;
+mod request;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics::Unit;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
 
-use crate::domain::error::{Error, Result};
+pub use dial::LogLevel;
+pub use levels::Levels;
+pub use logs::{LogFormat, log_level, log_panics, set_log_level, start_logs};
+pub use personal::{Hashed, PURPOSE as LOG_NAMES, Whose, hash_under, hashed, scrubbed};
+pub use request::{LONGEST_ID, RequestIds, Trace, at_request, of_request};
 
 use crate::domain::event::Log;
 use crate::domain::ids::{Position, Shard};
+use crate::domain::limit::Scope;
+use crate::domain::pacing::Refusal;
 use crate::domain::time::Timestamp;
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For programs: one JSON object per line.
-    Json,
-}
-
-impl FromStr for LogFormat {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err(Error::invalid("LOG_FORMAT", "invalid_log_format", "must be text or json")),
-        }
-    }
-}
-
-/// What a level means for each part: the engine is quiet by default, whatever ours is.
-///
-/// # Errors
-/// `Invalid` for a level that is none.
-pub fn log_filter(level: &str) -> Result<EnvFilter> {
-    let directives = if level.contains(['=', ',']) {
-        level.to_owned()
-    } else {
-        let quiet = ["whatsapp_rust", "wacore", "hyper", "hyper_util", "sqlx", "rustls", "tungstenite"];
-        let level = level.to_ascii_lowercase();
-        let engine = if matches!(level.as_str(), "off" | "error") { level.as_str() } else { "warn" };
-        quiet.iter().fold(level.clone(), |all, part| format!("{all},{part}={engine}"))
-    };
-    EnvFilter::try_new(directives)
-        .map_err(|error| Error::invalid("LOG_LEVEL", "invalid_log_level", error.to_string()))
-}
-
-/// Starts logging to standard error. The first call of a process wins; later ones change nothing.
-///
-/// # Errors
-/// `Invalid` for a level that is none.
-pub fn start_logs(level: &str, format: LogFormat) -> Result<()> {
-    let logs = tracing_subscriber::fmt().with_env_filter(log_filter(level)?).with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Text => logs.try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).try_init(),
-    };
-    if started.is_err() {
-        tracing::debug!("logs had been started before");
-    }
-    Ok(())
-}
 
 /// Where metrics gather.
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -105,8 +64,10 @@ pub fn rendered() -> String {
     METRICS.get().map(PrometheusHandle::render).unwrap_or_default()
 }
 
-/// Folds what histograms have gathered, which otherwise grows until somebody reads `/metrics`.
+/// What is due now and then: folds what histograms have gathered, which otherwise grows until somebody reads
+/// `/metrics`, and ends a change of the log level whose time is up.
 pub fn fold() {
+    logs::tick();
     if let Some(metrics) = METRICS.get() {
         metrics.run_upkeep();
     }
@@ -121,7 +82,7 @@ enum MetricKind {
 }
 
 /// Every metric: kind, name, unit, help.
-const HELP: [(MetricKind, &str, Unit, &str); 25] = [
+const HELP: [(MetricKind, &str, Unit, &str); 31] = [
     (
         MetricKind::Counter,
         "http_requests_total",
@@ -165,6 +126,18 @@ const HELP: [(MetricKind, &str, Unit, &str); 25] = [
     ),
     (MetricKind::Counter, "intake_orders_total", Unit::Count, "Commands of programs outside, by outcome"),
     (MetricKind::Counter, "mails_total", Unit::Count, "Mails, by kind and outcome"),
+    (
+        MetricKind::Counter,
+        "sends_paced_total",
+        Unit::Count,
+        "Looks for messages to send that ended with some that wait, by reason",
+    ),
+    (
+        MetricKind::Counter,
+        "sends_refused_total",
+        Unit::Count,
+        "Messages that WhatsApp refused for what their account did, by code",
+    ),
     (MetricKind::Gauge, "hub_clients", Unit::Count, "Clients that follow events"),
     (MetricKind::Gauge, "hub_lag", Unit::Count, "Entries the hub has not shown yet"),
     (
@@ -172,6 +145,25 @@ const HELP: [(MetricKind, &str, Unit, &str); 25] = [
         "hub_slow_clients_total",
         Unit::Count,
         "Clients closed because they read too slowly",
+    ),
+    (MetricKind::Counter, "limits_refused_total", Unit::Count, "Requests refused by a limit, by scope"),
+    (
+        MetricKind::Counter,
+        "limits_fallbacks_total",
+        Unit::Count,
+        "Checks that this node made by itself because Redis did not answer",
+    ),
+    (
+        MetricKind::Counter,
+        "limits_unchecked_total",
+        Unit::Count,
+        "Requests let through because the limiter did not answer",
+    ),
+    (
+        MetricKind::Counter,
+        "limits_forgotten_total",
+        Unit::Count,
+        "Counters that went before their window's end, for want of room",
     ),
     (MetricKind::Counter, "supervisor_restarts_total", Unit::Count, "Restarts of actors, by kind"),
     (MetricKind::Gauge, "supervisor_parked", Unit::Count, "Actors whose restart budget is spent, by kind"),
@@ -242,6 +234,20 @@ pub fn mail(kind: &'static str, outcome: &'static str) {
     metrics::counter!("mails_total", "kind" => kind, "outcome" => outcome).increment(1);
 }
 
+/// Messages of a session wait, for a reason.
+pub fn sends_paced(reason: &'static str) {
+    metrics::counter!("sends_paced_total", "reason" => reason).increment(1);
+}
+
+/// WhatsApp refused a message for what its account did.
+pub fn sends_refused(refusal: Refusal) {
+    let code = match refusal {
+        Refusal::NewChats => "463",
+        Refusal::Sends => "429",
+    };
+    metrics::counter!("sends_refused_total", "code" => code).increment(1);
+}
+
 /// Clients connected to the hub, and how far it is behind, in entries.
 pub fn hub(shard: Shard, clients: usize, position: Position, tail: Position) {
     gauge("hub_clients", shard, "hub").set(f64::from(u32::try_from(clients).unwrap_or(u32::MAX)));
@@ -251,6 +257,26 @@ pub fn hub(shard: Shard, clients: usize, position: Position, tail: Position) {
 /// A client was closed because it read too slowly.
 pub fn hub_slow_client() {
     metrics::counter!("hub_slow_clients_total").increment(1);
+}
+
+/// A request was refused by a limit.
+pub fn limits_refused(scope: Scope) {
+    metrics::counter!("limits_refused_total", "scope" => scope.as_str()).increment(1);
+}
+
+/// A check was made by this node alone, because Redis did not answer.
+pub fn limits_fallback() {
+    metrics::counter!("limits_fallbacks_total").increment(1);
+}
+
+/// A request was let through because the limiter did not answer.
+pub fn limits_unchecked() {
+    metrics::counter!("limits_unchecked_total").increment(1);
+}
+
+/// Counters went before their window's end, for want of room.
+pub fn limits_forgotten(counters: u64) {
+    metrics::counter!("limits_forgotten_total").increment(counters);
 }
 
 /// A backup was taken.
@@ -307,17 +333,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_engine_is_quiet_unless_asked_for() {
-        let filter = log_filter("debug").unwrap().to_string();
-        assert!(filter.contains("whatsapp_rust=warn") && filter.contains("debug"), "{filter}");
-        assert!(log_filter("error").unwrap().to_string().contains("wacore=error"));
-        assert_eq!(log_filter("info,wacore=debug").unwrap().to_string(), "wacore=debug,info");
-        assert_eq!(log_filter("info,loud=sometimes").unwrap_err().field.as_deref(), Some("LOG_LEVEL"));
-    }
-
-    #[test]
     fn every_metric_named_in_this_file_has_its_help() {
-        let source = include_str!("telemetry.rs");
+        let source = include_str!("mod.rs");
         let (_, code) = source.split_once("];\n").unwrap();
         let code = code.split("#[cfg(test)]").next().unwrap();
         let named = ["counter!(", "gauge!(", "histogram!(", "gauge("]
