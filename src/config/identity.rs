@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::Mode;
 use super::read::Reader;
+use super::{Mode, weak};
 use crate::infra::passwords::Cost;
 
 /// The shortest secret that signs: as long as what it makes.
@@ -47,12 +47,19 @@ impl IdentityConfig {
         let registration = if reader.was_given(&["RECADO_REGISTRATION"]) {
             reader.one_of("RECADO_REGISTRATION", &["open", "closed"]) == "open"
         } else {
-            mode == Mode::Development
+            let open = mode == Mode::Development;
+            reader.effective("RECADO_REGISTRATION", if open { "open" } else { "closed" });
+            open
         };
         let algorithm = reader.one_of("RECADO_JWT_ALGORITHM", &["EdDSA", "HS256"]);
-        let secret = Zeroizing::new(reader.text("AUTH_JWT_SECRET"));
-        let shared = match (algorithm.as_str(), secret.len()) {
-            ("HS256", SHORTEST..) => Some(SharedSecret(secret)),
+        let secret = reader.secret("AUTH_JWT_SECRET");
+        let shared = match (algorithm.as_str(), secret) {
+            ("HS256", Some((named, secret))) if secret.len() >= SHORTEST => {
+                if weak::is_known(&secret) {
+                    reader.known(format!("the secret in {named}"));
+                }
+                Some(SharedSecret(secret))
+            }
             ("HS256", _) => {
                 reader.problem(format!(
                     "AUTH_JWT_SECRET must be at least {SHORTEST} characters long with RECADO_JWT_ALGORITHM=HS256"

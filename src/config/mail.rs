@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use zeroize::Zeroizing;
-
 use super::read::Reader;
+use super::weak;
 use crate::infra::mail::{Place, Sender};
 
 /// Where mail goes, from whom, and what its links begin with.
@@ -46,26 +45,15 @@ impl MailConfig {
 
 /// From the variable or from a file; no problem shows any of it.
 fn place(reader: &mut Reader<'_>) -> Option<Place> {
-    let (name, file) = ("RECADO_MAIL_URL", "RECADO_MAIL_URL_FILE");
-    let (named, text) = match (reader.given(name), reader.given(file)) {
-        (None, None) => return None,
-        (Some(_), Some(_)) => {
-            reader.problem(format!("{name} and {file} cannot both be set"));
-            return None;
-        }
-        (Some(text), None) => (name, Zeroizing::new(text)),
-        (None, Some(path)) => match std::fs::read_to_string(&path) {
-            Ok(text) => (file, Zeroizing::new(text)),
-            Err(error) => {
-                reader.problem(format!("{file} cannot be read: {error}"));
-                return None;
-            }
-        },
-    };
-    match text.trim().parse() {
+    let name = "RECADO_MAIL_URL";
+    let (named, text) = reader.secret(name)?;
+    if weak::has_known_password(&text) {
+        reader.known(format!("the password in {named}"));
+    }
+    match text.parse() {
         Ok(place) => Some(place),
         Err(problem) => {
-            reader.problem(format!("{named} {problem}"));
+            reader.refuse(name, problem);
             None
         }
     }

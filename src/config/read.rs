@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A value that cannot be used.
-    fn refuse(&mut self, name: &'static str, why: impl Display) {
+    pub(super) fn refuse(&mut self, name: &'static str, why: impl Display) {
         self.wrong.insert(name);
         let called = match self.found.get(name) {
             Some((Origin::Given(_, given) | Origin::File(given), _)) if *given != name => {
@@ -98,6 +98,11 @@ impl<'a> Reader<'a> {
     fn effective_by(&mut self, name: &'static str, by: &'static str, value: impl Display) {
         let origin = self.found.get(by).map(|(origin, _)| *origin);
         self.effective.insert(name, (origin, value.to_string()));
+    }
+
+    /// A secret that everybody knows.
+    pub(super) fn known(&mut self, what: String) {
+        self.weak.push(what);
     }
 
     /// Secrets that everybody knows, by the variable that holds them.
@@ -204,7 +209,7 @@ impl<'a> Reader<'a> {
 
     /// A secret: what the variable says, or what stands in the file that `<name>_FILE` names. With the variable that
     /// gave it. No problem shows any of it.
-    fn secret(&mut self, name: &'static str) -> Option<(&'static str, Zeroizing<String>)> {
+    pub(super) fn secret(&mut self, name: &'static str) -> Option<(&'static str, Zeroizing<String>)> {
         let Some(file) = VARIABLES.iter().find(|variable| variable.name.strip_suffix("_FILE") == Some(name))
         else {
             self.problem(format!("{name} is a secret and has no {name}_FILE"));

@@ -184,7 +184,8 @@ pub const VARIABLES: &[Variable] = &[
         "EdDSA",
         "What signs access tokens: EdDSA with keys of its own that change by themselves, or HS256 with AUTH_JWT_SECRET",
     ),
-    variable("AUTH_JWT_SECRET", "", "The secret of HS256, 32 characters or more; of no use with EdDSA"),
+    variable("AUTH_JWT_SECRET", "", "The secret of HS256, 32 characters or more; of no use with EdDSA").secret(),
+    variable("AUTH_JWT_SECRET_FILE", "", "File that holds the same, instead of AUTH_JWT_SECRET"),
     variable("RECADO_ACCESS_TOKEN_SECS", "900", "How long an access token lives"),
     variable("RECADO_LOGIN_DAYS", "30", "How long a login can go unused before it ends"),
     variable("RECADO_SIGNING_KEY_DAYS", "30", "How long a key signs access tokens before the next one does"),
@@ -231,7 +232,8 @@ pub const VARIABLES: &[Variable] = &[
         "RECADO_MAIL_URL",
         "",
         "Where mail goes: smtps://user:password@host:465, smtp://… (STARTTLS; in clear on this machine only), file:./folder, or log: for nowhere; when empty, files in the folder mail of the data folder",
-    ),
+    )
+    .secret(),
     variable("RECADO_MAIL_URL_FILE", "", "File that holds the same, instead of RECADO_MAIL_URL"),
     variable(
         "RECADO_MAIL_FROM",

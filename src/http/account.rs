@@ -1,9 +1,8 @@
-//! `/auth/register` and what links in mails lead to: `/auth/verify`, `/auth/password/*`, `/auth/mail/*`,
-//! `/auth/invitations/accept`.
+//! `/auth/register`, `/auth/password/forgot` and `/auth/mail/change`: what somebody is mailed a link for. What the links lead
+//! to: [`proofs`](super::proofs).
 //!
 //! Promises: whether an address has an account here shows in no answer: not in its status, not in its body, and not in its
-//! time (the work is alike, and no answer comes before a fixed moment). A token from a mail is good once, for one
-//! purpose, for a while.
+//! time (the work is alike, and no answer comes before a fixed moment).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,21 +16,17 @@ use tokio::time::Instant;
 
 use super::Api;
 use super::auth::{Caller, Trace};
-use super::callers::Whose;
 use super::error::Result;
 use super::input::Submitted;
 use super::login::people;
-use crate::actors::identity::Credentials;
 use crate::domain::error::{Error, Kind};
 use crate::domain::event::EventType;
-use crate::domain::identity::{
-    Actor, Locale, MailAddress, OneTime, PersonName, Purpose, Role, User, UserState,
-};
+use crate::domain::identity::{Actor, Locale, MailAddress, PersonName, Purpose, Role, User, UserState};
 use crate::domain::ids::{Shard, TenantId, UserId};
 use crate::domain::now;
 use crate::domain::password::Password;
 use crate::domain::write::PeopleWrite;
-use crate::domain::write::people::{Issue, Revocation, SaveUser, Spend};
+use crate::domain::write::people::{Issue, SaveUser};
 
 /// No answer that could tell whether there is an account comes before this.
 const EVEN: Duration = Duration::from_millis(400);
@@ -70,9 +65,9 @@ pub(super) struct Mailed {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Standing {
     /// Who.
-    user_id: UserId,
-    /// `active`.
-    state: UserState,
+    pub(super) user_id: UserId,
+    /// Where they stand.
+    pub(super) state: UserState,
 }
 
 /// A new account with a tenant of its own.
@@ -127,6 +122,7 @@ pub(super) async fn register(
     let language =
         headers.get(ACCEPT_LANGUAGE).and_then(|language| language.to_str().ok()).unwrap_or_default();
     let locale = body.locale.or_else(|| Locale::preferred(language)).unwrap_or_default();
+    api.limits.before(&headers).await?;
     let even = Even::begin();
     let hash = api.credentials.hash(password).await?;
     let trace = Trace::of(&api, &headers);
@@ -229,126 +225,16 @@ pub(super) struct Forgotten {
 )]
 pub(super) async fn forgot(
     State(api): State<Arc<Api>>,
-    trace: Trace,
+    headers: HeaderMap,
     Submitted { body, .. }: Submitted<Forgotten>,
 ) -> Result<(StatusCode, Json<Mailed>)> {
     let address = body.email.parse()?;
+    api.limits.before(&headers).await?;
+    let trace = Trace::of(&api, &headers);
     let even = Even::begin();
     let user = api.queries.user_by_mail(address).await?;
     remind(&api, user, &trace).await?;
     Ok(even.answer().await)
-}
-
-/// A token from a mail.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct Proof {
-    /// As the link has it.
-    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3…", min_length = 54, max_length = 54)]
-    token: String,
-}
-
-/// Proves the address of a registration.
-#[utoipa::path(
-    post,
-    path = "/auth/verify",
-    tag = "people",
-    security(()),
-    request_body = Proof,
-    responses((status = 200, description = "The account is active", body = Standing))
-)]
-pub(super) async fn verify(
-    State(api): State<Arc<Api>>,
-    trace: Trace,
-    Submitted { body, .. }: Submitted<Proof>,
-) -> Result<Json<Standing>> {
-    let (token, user) = proven(&api, &body.token, Purpose::Verify).await?;
-    let user = User { state: UserState::Active, verified_at: Some(now()), ..user };
-    let save = SaveUser { events: vec![EventType::UserVerified], ..spending(&api, &token, user) };
-    commit(&api, save, &trace, "user.verified").await
-}
-
-/// A token from a mail, and the password from now on.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct NewPassword {
-    /// As the link has it.
-    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3…", min_length = 54, max_length = 54)]
-    token: String,
-    /// 8 to 128 characters, and none of those that everybody tries first.
-    #[schema(format = Password, min_length = 8, max_length = 128)]
-    password: String,
-}
-
-/// Sets a new password. Every login ends, and wrong passwords are forgiven.
-#[utoipa::path(
-    post,
-    path = "/auth/password/reset",
-    tag = "people",
-    security(()),
-    request_body = NewPassword,
-    responses((status = 200, description = "The password is another", body = Standing))
-)]
-pub(super) async fn reset(
-    State(api): State<Arc<Api>>,
-    trace: Trace,
-    Submitted { body, .. }: Submitted<NewPassword>,
-) -> Result<Json<Standing>> {
-    let (token, user) = proven(&api, &body.token, Purpose::Reset).await?;
-    let password = chosen(&body.password, &user)?;
-    let at = now();
-    // Whoever can read the mail has proven the address too.
-    let state = if user.state == UserState::PendingVerification { UserState::Active } else { user.state };
-    let password = Some(api.credentials.hash(password).await?);
-    let verified_at = user.verified_at.or(Some(at));
-    let user = User { password, state, verified_at, tokens_after: Some(at), ..user };
-    let save = SaveUser {
-        unlock: true,
-        revoke: Some(Revocation { except: None, reason: "password_changed" }),
-        events: vec![EventType::UserPasswordChanged],
-        ..spending(&api, &token, user)
-    };
-    commit(&api, save, &trace, "user.password_changed").await
-}
-
-/// A token from an invitation, and what is needed to begin.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct Acceptance {
-    /// As the link has it.
-    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3…", min_length = 54, max_length = 54)]
-    token: String,
-    /// 8 to 128 characters, and none of those that everybody tries first.
-    #[schema(format = Password, min_length = 8, max_length = 128)]
-    password: String,
-    /// What they want to be called, if not as they were invited.
-    #[serde(default)]
-    #[schema(example = "Ana")]
-    name: Option<String>,
-}
-
-/// Accepts an invitation: the account is active from now on.
-#[utoipa::path(
-    post,
-    path = "/auth/invitations/accept",
-    tag = "people",
-    security(()),
-    request_body = Acceptance,
-    responses((status = 200, description = "The account is active", body = Standing))
-)]
-pub(super) async fn accept(
-    State(api): State<Arc<Api>>,
-    trace: Trace,
-    Submitted { body, .. }: Submitted<Acceptance>,
-) -> Result<Json<Standing>> {
-    let (token, user) = proven(&api, &body.token, Purpose::Invite).await?;
-    let password = chosen(&body.password, &user)?;
-    let name = body.name.as_deref().map(str::parse::<PersonName>).transpose()?;
-    let password = Some(api.credentials.hash(password).await?);
-    let name = name.or_else(|| user.name.clone());
-    let user = User { password, name, state: UserState::Active, verified_at: Some(now()), ..user };
-    let save = SaveUser { events: vec![EventType::UserVerified], ..spending(&api, &token, user) };
-    commit(&api, save, &trace, "user.accepted").await
 }
 
 /// Another address for an account.
@@ -395,56 +281,6 @@ pub(super) async fn change_mail(
     Ok(even.answer().await)
 }
 
-/// Proves the new address of an account. Every login ends.
-#[utoipa::path(
-    post,
-    path = "/auth/mail/confirm",
-    tag = "people",
-    security(()),
-    request_body = Proof,
-    responses(
-        (status = 200, description = "The account has the new address", body = Standing),
-        (status = 409, description = "Another account has the address meanwhile", body = super::error::Details<'static>),
-    )
-)]
-pub(super) async fn confirm_mail(
-    State(api): State<Arc<Api>>,
-    trace: Trace,
-    Submitted { body, .. }: Submitted<Proof>,
-) -> Result<Json<Standing>> {
-    let (token, user) = proven(&api, &body.token, Purpose::ChangeMail).await?;
-    let at = now();
-    let mail = token.mail.clone().ok_or_else(|| Error::bug("a change of mail without an address"))?;
-    let user =
-        User { mail: Some(mail), pending_mail: None, verified_at: Some(at), tokens_after: Some(at), ..user };
-    let save = SaveUser {
-        revoke: Some(Revocation { except: None, reason: "mail_changed" }),
-        events: vec![EventType::UserMailChanged],
-        ..spending(&api, &token, user)
-    };
-    commit(&api, save, &trace, "user.mail_changed").await
-}
-
-fn chosen(text: &str, user: &User) -> Result<Password, Error> {
-    Password::chosen(text, user.mail.as_ref().map_or("", MailAddress::as_str))
-}
-
-/// The token of a text, good at this moment, and whose it is.
-async fn proven(api: &Api, text: &str, purpose: Purpose) -> Result<(OneTime, User), Error> {
-    let unknown = || Error::invalid("token", "token_unknown", "is not a token for this");
-    let hash = Credentials::one_time_hash(text).ok_or_else(unknown)?;
-    let found = api.queries.one_time(hash).await?;
-    let token = found.filter(|token| token.purpose == purpose).ok_or_else(unknown)?;
-    if token.used_at.is_some() {
-        return Err(Error::invalid("token", "token_spent", "was used before"));
-    }
-    if !token.good(now()) {
-        return Err(Error::invalid("token", "token_expired", "is too old; ask for another"));
-    }
-    let user = api.queries.user(token.tenant, token.user).await?.ok_or_else(unknown)?;
-    Ok((token, user))
-}
-
 /// A change to somebody, from the version it names on.
 pub(super) fn saved(api: &Api, user: User, expected: Option<i64>) -> SaveUser {
     let shard = Shard::of(user.tenant, api.directory.shards());
@@ -464,30 +300,6 @@ pub(super) fn saved(api: &Api, user: User, expected: Option<i64>) -> SaveUser {
         audit: None,
         at: now(),
     }
-}
-
-/// A change that uses a token up.
-fn spending(api: &Api, token: &OneTime, user: User) -> SaveUser {
-    let version = user.version;
-    SaveUser {
-        spend: Some(Spend { id: token.id, purpose: token.purpose }),
-        ..saved(api, user, Some(version))
-    }
-}
-
-/// Commits a change that a mail's token allowed.
-async fn commit(api: &Api, save: SaveUser, trace: &Trace, action: &str) -> Result<Json<Standing>> {
-    let (tenant, user_id, state) = (save.user.tenant, save.user.id, save.user.state);
-    let audit = trace.entry(tenant, Actor::user(user_id), action).to("user", user_id);
-    let save = SaveUser { audit: Some(Box::new(audit)), ..save };
-    // What the tables say of a token is about the body, not about who asks.
-    let named = |error: Error| match error.code {
-        "token_spent" | "token_expired" => Error::invalid("token", error.code, error.message),
-        _ => error,
-    };
-    people(api, PeopleWrite::SaveUser(save)).await.map_err(named)?;
-    api.callers.forget(Whose::User(user_id));
-    Ok(Json(Standing { user_id, state }))
 }
 
 #[cfg(test)]

@@ -264,15 +264,9 @@ async fn recognised(api: &Api, headers: &HeaderMap, token: &str) -> Result<Arc<I
     api.limits.before(headers).await?;
     let begun = api.callers.begin();
     let found = if is_key { key(api, hash).await } else { access_token(api, token).await };
-    match found {
-        Ok(identity) => {
-            let identity = Arc::new(identity);
-            api.callers.remember(begun, hash, &identity);
-            Ok(identity)
-        }
-        Err(error) if error.kind == Kind::Unauthorized => Err(api.limits.failed(headers, error).await),
-        Err(error) => Err(error.into()),
-    }
+    let identity = Arc::new(api.limits.judged(headers, found).await?);
+    api.callers.remember(begun, hash, &identity);
+    Ok(identity)
 }
 
 async fn key(api: &Api, hash: Hash) -> Result<Identity, Error> {

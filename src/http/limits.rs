@@ -22,7 +22,7 @@ use super::Api;
 use super::client::{Proxies, counted};
 use super::error::{Problem, Result};
 use crate::actors::limiter::Admission;
-use crate::domain::error::Error;
+use crate::domain::error::{Error, Kind};
 use crate::domain::ids::{SessionId, TenantId};
 use crate::domain::limit::{Charge, Scope, Standing, Subject, Verdict};
 use crate::telemetry;
@@ -108,6 +108,14 @@ impl Limits {
         self.failure(headers, true, &mut charges);
         // Those that were let in together beyond the limit learn no more than those after them.
         self.ask(charges).await.err().unwrap_or_else(|| error.into())
+    }
+
+    /// What was found out of somebody who asks to be known; counted if they are not who they say.
+    pub(super) async fn judged<T>(&self, headers: &HeaderMap, found: Result<T, Error>) -> Result<T> {
+        match found {
+            Err(error) if error.kind == Kind::Unauthorized => Err(self.failed(headers, error).await),
+            found => Ok(found?),
+        }
     }
 
     /// Holds a request against the limits of whoever asks.

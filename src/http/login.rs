@@ -124,14 +124,17 @@ pub(super) async fn login(
 ) -> Result<Response> {
     let NewLogin { email, password, cookie } = body;
     let (mail, password) = (email.parse::<MailAddress>()?, Zeroizing::new(password));
-    let user = tried(&api, mail, &password, &Trace::of(&api, &headers)).await?;
+    api.limits.before(&headers).await?;
+    let trace = Trace::of(&api, &headers);
+    let user = tried(&api, mail, &password, &trace).await;
+    let user = api.limits.judged(&headers, user).await?;
     let role = user.role;
     let grant = Grant { tenant: user.tenant, user: user.id, role, login: LoginId::new() };
     let (text, hash) = fresh(grant.login);
     let at = now();
     let expires_at = at.after(api.config.login_for);
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    let audit = Trace::of(&api, &headers).entry(user.tenant, Actor::user(user.id), "login.opened");
+    let audit = trace.entry(user.tenant, Actor::user(user.id), "login.opened");
     let open = OpenLogin {
         tenant: user.tenant,
         user: user.id,
@@ -237,10 +240,12 @@ pub(super) async fn refresh(
     let kept = Kept::Refresh.read(&headers, api.config.secure_cookies);
     let cookie = body.refresh_token.is_none() && kept.is_some();
     let text = Zeroizing::new(body.refresh_token.or_else(|| kept.map(str::to_owned)).unwrap_or_default());
-    let login = family(&text).ok_or_else(|| refused("refresh_unknown", "the refresh token is not known"))?;
+    let login = family(&text).ok_or_else(|| refused("refresh_unknown", "the refresh token is not known"));
+    let login = api.limits.judged(&headers, login).await?;
     if cookie {
         cookies::genuine(&api, &Method::POST, &headers, login)?;
     }
+    api.limits.before(&headers).await?;
     let (fresh, hash) = fresh(login);
     let (at, trace) = (now(), Trace::of(&api, &headers));
     let expires_at = at.after(api.config.login_for);
@@ -251,7 +256,7 @@ pub(super) async fn refresh(
         return Err(Error::bug("a renewal without its answer").into());
     };
     telemetry::refresh(word(&rotation));
-    let login = renewed(&api, *rotation)?;
+    let login = api.limits.judged(&headers, renewed(&api, *rotation)).await?;
     let standing = api.queries.standing(login.tenant_id, login.user_id, login.login_id).await?;
     let standing = standing.ok_or_else(|| refused("login_ended", "this login has ended; log in again"))?;
     let grant =

@@ -35,6 +35,7 @@ mod openapi;
 mod pacing;
 mod page;
 mod pairing;
+mod proofs;
 mod qr;
 mod reads;
 mod server;
@@ -200,12 +201,12 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
 fn people() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(account::register))
-        .routes(routes!(account::verify))
+        .routes(routes!(proofs::verify))
         .routes(routes!(account::forgot))
-        .routes(routes!(account::reset))
+        .routes(routes!(proofs::reset))
         .routes(routes!(account::change_mail))
-        .routes(routes!(account::confirm_mail))
-        .routes(routes!(account::accept))
+        .routes(routes!(proofs::confirm_mail))
+        .routes(routes!(proofs::accept))
         .routes(routes!(login::login))
         .routes(routes!(login::refresh))
         .routes(routes!(login::logout))

@@ -4,6 +4,7 @@
 
 mod faults;
 mod model;
+mod no_people;
 mod on_sqlite;
 mod simulation;
 mod stream;

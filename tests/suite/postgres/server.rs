@@ -26,7 +26,7 @@ async fn nodes_that_start_at_once_make_the_tables_once() {
         opened.unwrap();
     }
     let mut conn = beside(&url).await;
-    assert_eq!(count(&mut conn, "select count(*) from _sqlx_migrations").await, 3);
+    assert_eq!(count(&mut conn, "select count(*) from _sqlx_migrations").await, 4);
     assert_eq!(count(&mut conn, "select count(*) from partitions where parent = 'events'").await, 3);
 }
 

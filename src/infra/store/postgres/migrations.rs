@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 use crate::domain::error::Result;
 use crate::infra::store::history::{Step, migrator, refused};
 
-const ALL: [Step; 3] = [
+const ALL: [Step; 4] = [
     (
         1,
         "tables",
