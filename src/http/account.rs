@@ -25,6 +25,7 @@ use crate::domain::identity::{Actor, Locale, MailAddress, PersonName, Purpose, R
 use crate::domain::ids::{Shard, TenantId, UserId};
 use crate::domain::now;
 use crate::domain::password::Password;
+use crate::domain::view::one_of;
 use crate::domain::write::PeopleWrite;
 use crate::domain::write::people::{Issue, SaveUser};
 
@@ -56,8 +57,13 @@ impl Even {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Mailed {
     /// Always `mail_sent`: also when there was nobody to send it to.
-    #[schema(example = "mail_sent")]
+    #[schema(schema_with = mail_sent)]
     status: &'static str,
+}
+
+/// The only answer of what must not tell whether there was anybody.
+fn mail_sent() -> utoipa::openapi::Object {
+    one_of(&["mail_sent"])
 }
 
 /// Where an account stands.
@@ -75,18 +81,18 @@ pub(super) struct Standing {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Registration {
     /// Where links go to, and what the account logs in with.
-    #[schema(format = Email, example = "ana@example.org")]
+    #[schema(format = Email, min_length = 3, max_length = 254, example = "ana@example.org")]
     email: String,
     /// 8 to 128 characters, and none of those that everybody tries first.
-    #[schema(format = Password, min_length = 8, max_length = 128)]
+    #[schema(format = Password, min_length = 8, max_length = 128, example = "correct horse battery")]
     password: String,
     /// What its owner is called.
     #[serde(default)]
-    #[schema(example = "Ana")]
+    #[schema(min_length = 1, max_length = 100, example = "Ana")]
     name: Option<String>,
     /// What the tenant is called.
     #[serde(default)]
-    #[schema(example = "Example Ltd")]
+    #[schema(min_length = 1, max_length = 100, example = "Example Ltd")]
     tenant: Option<String>,
     /// The language of mails: `en`, `es` or `pt`; by `Accept-Language` when absent.
     #[serde(default)]
@@ -98,12 +104,13 @@ pub(super) struct Registration {
 #[utoipa::path(
     post,
     path = "/auth/register",
+    operation_id = "registerAccount",
     tag = "people",
     security(()),
     request_body = Registration,
     responses(
         (status = 202, description = "A mail is on its way", body = Mailed),
-        (status = 403, description = "Nobody can register here", body = super::error::Details<'static>),
+        (status = 403, description = "Nobody can register here"),
     )
 )]
 pub(super) async fn register(
@@ -209,7 +216,7 @@ async fn mail(api: &Api, user: Option<User>, purpose: Option<Purpose>, trace: &T
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Forgotten {
     /// The address of the account.
-    #[schema(format = Email, example = "ana@example.org")]
+    #[schema(format = Email, min_length = 3, max_length = 254, example = "ana@example.org")]
     email: String,
 }
 
@@ -218,6 +225,7 @@ pub(super) struct Forgotten {
 #[utoipa::path(
     post,
     path = "/auth/password/forgot",
+    operation_id = "forgotPassword",
     tag = "people",
     security(()),
     request_body = Forgotten,
@@ -242,10 +250,10 @@ pub(super) async fn forgot(
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewMail {
     /// The address from now on, once it is proven.
-    #[schema(format = Email, example = "ana@example.com")]
+    #[schema(format = Email, min_length = 3, max_length = 254, example = "ana@example.com")]
     email: String,
     /// The account's password.
-    #[schema(format = Password, max_length = 128)]
+    #[schema(format = Password, max_length = 128, example = "correct horse battery")]
     password: String,
 }
 
@@ -254,7 +262,9 @@ pub(super) struct NewMail {
 #[utoipa::path(
     post,
     path = "/auth/mail/change",
+    operation_id = "changeMail",
     tag = "people",
+    extensions(("x-asks-anew" = json!(true))),
     request_body = NewMail,
     responses((status = 202, description = "A mail is on its way", body = Mailed))
 )]

@@ -10,6 +10,8 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Deserialize;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use super::Api;
 use super::auth::Caller;
@@ -31,26 +33,48 @@ const STEP: usize = 200;
 /// The longest word of a filter.
 const WORD_LIMIT: usize = 128;
 
+/// Entries as one file: a JSON object per line.
+struct Entries;
+
+impl utoipa::PartialSchema for Entries {
+    fn schema() -> RefOr<Schema> {
+        let lines = ObjectBuilder::new().schema_type(Type::String).max_length(Some(usize::MAX >> 11));
+        RefOr::T(lines.examples(["{…}\n{…}\n"]).build().into())
+    }
+}
+
+impl utoipa::ToSchema for Entries {}
+
 /// Which entries.
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
     /// Only by this one: `user:<id>`, `key:<id>` or `system`.
+    #[param(
+        pattern = "^(?:user:|key:|system)",
+        min_length = 1,
+        max_length = 64,
+        example = "key:0192f0c1-7b7a-7000-8000-000000000001"
+    )]
     actor: Option<String>,
     /// Only this action.
-    #[param(example = "key.revoked")]
+    #[param(min_length = 1, max_length = 128, example = "key.revoked")]
     action: Option<String>,
     /// Only to the thing with this id.
+    #[param(min_length = 1, max_length = 128, example = "0192f0c1-7b7a-7000-8000-000000000001")]
     target: Option<String>,
     /// Not before this moment.
+    #[param(value_type = Option<Timestamp>)]
     since: Option<String>,
     /// Before this moment.
+    #[param(value_type = Option<Timestamp>)]
     until: Option<String>,
     /// Rows of the page: 1 to 200, 50 when absent.
-    #[param(minimum = 1, maximum = 200)]
+    #[param(minimum = 1, maximum = 200, example = 50)]
     limit: Option<i64>,
     /// `nextCursor` of the page before.
+    #[param(pattern = "^[-_0-9A-Za-z]+$", min_length = 1, max_length = 512, example = "MDE5MmYwYzEtN2I3YQ")]
     cursor: Option<String>,
 }
 
@@ -90,10 +114,11 @@ fn moment(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, 
 #[utoipa::path(
     get,
     path = "/audit-log",
+    operation_id = "listAuditLog",
     tag = "people",
     params(Wanted),
     responses((status = 200, description = "One page, or all", content(
-        (Page<AuditView> = "application/json"), (String = "application/x-ndjson"),
+        (Page<AuditView> = "application/json"), (Entries = "application/x-ndjson"),
     )))
 )]
 pub(super) async fn list(

@@ -63,19 +63,31 @@ const OF_SESSIONS: Scopes = Scopes::of(&[
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewKey {
     /// For people; 1 to 100 characters.
-    #[schema(example = "shop")]
+    #[schema(min_length = 1, max_length = 100, example = "shop")]
     name: String,
     /// What it may do; `sessions:*` is both of sessions. No more than you may yourself.
-    #[schema(value_type = Vec<String>, example = json!(["sessions:read", "messages:send"]))]
+    #[schema(schema_with = scopes_schema)]
     scopes: Vec<String>,
     /// With which sessions only; all when absent.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<SessionId>>, max_items = 100)]
+    #[schema(value_type = Option<Vec<SessionId>>, min_items = 1, max_items = 100, example = json!(["0192f0c1-7b7a-7000-8000-000000000001"]))]
     session_ids: Option<Vec<SessionId>>,
     /// Days until it ends: 1 to 3650, 365 when absent.
     #[serde(default)]
-    #[schema(minimum = 1, maximum = 3650)]
+    #[schema(minimum = 1, maximum = 3650, example = 90)]
     expires_in_days: Option<u32>,
+}
+
+/// Words that name scopes: more of them are understood on the way in than are ever given out.
+fn scopes_schema() -> utoipa::openapi::schema::Array {
+    use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+    let word = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(r"^(?:\*|[a-z]+:(?:\*|[a-z]+))$"))
+        .min_length(Some(1))
+        .max_length(Some(32));
+    let words = ArrayBuilder::new().items(word).min_items(Some(1)).max_items(Some(64));
+    words.examples([serde_json::json!(["sessions:read", "messages:send"])]).build()
 }
 
 /// A key that was made just now.
@@ -83,18 +95,21 @@ pub(super) struct NewKey {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Made {
     /// Its text. It is shown this once.
-    #[schema(example = "rec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    #[schema(min_length = 47, max_length = 47, example = "rec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
     key: String,
     /// Which.
     key_id: KeyId,
     /// For people.
+    #[schema(min_length = 1, max_length = 100, example = "shop")]
     name: String,
     /// What it is known by in lists.
+    #[schema(max_length = 8, example = "AAAAAAAA")]
     prefix: String,
     /// What it may do.
     scopes: Scopes,
     /// With which sessions only; absent for all.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<SessionId>>, max_items = 100, example = json!(["0192f0c1-7b7a-7000-8000-000000000001"]))]
     session_ids: Option<Vec<SessionId>>,
     /// When it was made.
     created_at: Timestamp,
@@ -109,7 +124,9 @@ type Fresh = (StatusCode, [(HeaderName, HeaderValue); 2], Json<Made>);
 #[utoipa::path(
     post,
     path = "/api-keys",
+    operation_id = "createApiKey",
     tag = "keys",
+    extensions(("x-asks-anew" = json!(true))),
     request_body = NewKey,
     responses((status = 201, description = "Made; `Location` says where", body = Made))
 )]
@@ -142,9 +159,10 @@ pub(super) async fn create(
 #[into_params(parameter_in = Query)]
 pub(super) struct Listing {
     /// Rows of the page: 1 to 200, 50 when absent.
-    #[param(minimum = 1, maximum = 200)]
+    #[param(minimum = 1, maximum = 200, example = 50)]
     limit: Option<i64>,
     /// `nextCursor` of the page before.
+    #[param(pattern = "^[-_0-9A-Za-z]+$", min_length = 1, max_length = 512, example = "MDE5MmYwYzEtN2I3YQ")]
     cursor: Option<String>,
 }
 
@@ -152,6 +170,7 @@ pub(super) struct Listing {
 #[utoipa::path(
     get,
     path = "/api-keys",
+    operation_id = "listApiKeys",
     tag = "keys",
     params(Listing),
     responses((status = 200, description = "One page", body = Page<ApiKeyView>))
@@ -169,7 +188,9 @@ pub(super) async fn list(
 #[utoipa::path(
     delete,
     path = "/api-keys/{id}",
+    operation_id = "revokeApiKey",
     tag = "keys",
+    extensions(("x-asks-anew" = json!(true))),
     params(("id" = KeyId, Path, description = "The key")),
     responses((status = 204, description = "Revoked"))
 )]
@@ -192,7 +213,7 @@ pub(super) async fn revoke(
 pub(super) struct Rotation {
     /// For so long the old one stays good: 0 to 604800, 3600 when absent.
     #[serde(default)]
-    #[schema(minimum = 0, maximum = 604_800)]
+    #[schema(minimum = 0, maximum = 604_800, example = 3600)]
     overlap_seconds: Option<u32>,
 }
 
@@ -201,7 +222,9 @@ pub(super) struct Rotation {
 #[utoipa::path(
     post,
     path = "/api-keys/{id}/rotate",
+    operation_id = "rotateApiKey",
     tag = "keys",
+    extensions(("x-asks-anew" = json!(true))),
     params(("id" = KeyId, Path, description = "The key that is replaced")),
     request_body = Rotation,
     responses((status = 201, description = "Made; `Location` says where", body = Made))

@@ -32,6 +32,7 @@ use crate::domain::ids::{LoginId, TenantId, UserId};
 use crate::domain::now;
 use crate::domain::password::Password;
 use crate::domain::time::Timestamp;
+use crate::domain::view::one_of;
 use crate::domain::write::people::{LockPolicy, Logins, OpenLogin, RevokeLogins, Rotate, SignIn};
 use crate::domain::write::{Outcome, PeopleWrite, Write};
 use crate::telemetry;
@@ -54,13 +55,14 @@ const BEGINNING: &str = "rrt_";
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewLogin {
     /// The address of the account.
-    #[schema(format = Email, example = "ana@example.org")]
+    #[schema(format = Email, min_length = 3, max_length = 254, example = "ana@example.org")]
     email: String,
     /// Its password.
-    #[schema(format = Password, max_length = 128)]
+    #[schema(format = Password, max_length = 128, example = "correct horse battery")]
     password: String,
     /// Keep the tokens in cookies, for a page in a browser, instead of telling them.
     #[serde(default)]
+    #[schema(example = false)]
     cookie: bool,
 }
 
@@ -70,7 +72,7 @@ pub(super) struct NewLogin {
 pub(super) struct Renewal {
     /// The one of the last answer.
     #[serde(default)]
-    #[schema(example = "rrt_AZK…")]
+    #[schema(max_length = 68, example = "rrt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
     refresh_token: Option<String>,
 }
 
@@ -80,19 +82,22 @@ pub(super) struct Renewal {
 pub(super) struct SignedIn {
     /// For `Authorization: Bearer`; absent when a cookie holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 4096, example = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIuLi4ifQ.c2ln")]
     access_token: Option<String>,
     /// Always `Bearer`.
-    #[schema(example = "Bearer")]
+    #[schema(schema_with = bearer)]
     token_type: &'static str,
     /// Until when the access token is good.
     expires_at: Timestamp,
     /// Good once, for new tokens; absent when a cookie holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 68, max_length = 68, example = "rrt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
     refresh_token: Option<String>,
     /// Until when the login can be renewed.
     refresh_expires_at: Timestamp,
     /// For the header `X-CSRF-Token` of every write, where cookies hold the tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 128, example = "Ue3kXJ0iWq1xu0k8y8XqZw")]
     csrf_token: Option<String>,
     /// The login.
     login_id: LoginId,
@@ -104,17 +109,23 @@ pub(super) struct SignedIn {
     role: Role,
 }
 
+/// The only type of token.
+fn bearer() -> utoipa::openapi::Object {
+    one_of(&["Bearer"])
+}
+
 /// Lets somebody in: an access token for a quarter of an hour, and a refresh token for the next ones.
 #[utoipa::path(
     post,
     path = "/auth/login",
+    operation_id = "logIn",
     tag = "people",
     security(()),
     request_body = NewLogin,
     responses(
         (status = 200, description = "In", body = SignedIn),
-        (status = 401, description = "The address or the password is wrong, or the account is locked for a while", body = super::error::Details<'static>),
-        (status = 403, description = "The account is not active, or its tenant suspended", body = super::error::Details<'static>),
+        (status = 401, description = "The address or the password is wrong, or the account is locked for a while"),
+        (status = 403, description = "The account is not active, or its tenant suspended"),
     )
 )]
 pub(super) async fn login(
@@ -223,13 +234,14 @@ fn wrong() -> Error {
 #[utoipa::path(
     post,
     path = "/auth/refresh",
+    operation_id = "refreshLogin",
     tag = "people",
     security(()),
     request_body = Renewal,
     responses(
         (status = 200, description = "New tokens", body = SignedIn),
-        (status = 401, description = "The token is not known, was used before, or its login has ended", body = super::error::Details<'static>),
-        (status = 409, description = "Another request has just renewed it: use what that one got", body = super::error::Details<'static>),
+        (status = 401, description = "The token is not known, was used before, or its login has ended"),
+        (status = 409, description = "Another request has just renewed it: use what that one got"),
     )
 )]
 pub(super) async fn refresh(
@@ -298,7 +310,9 @@ fn renewed(api: &Api, rotation: Rotation) -> Result<Login, Error> {
 #[utoipa::path(
     post,
     path = "/auth/logout",
+    operation_id = "logOut",
     tag = "people",
+    extensions(("x-asks-anew" = json!(true))),
     responses((status = 204, description = "Out"))
 )]
 pub(super) async fn logout(
@@ -315,7 +329,9 @@ pub(super) async fn logout(
 #[utoipa::path(
     post,
     path = "/auth/logout-all",
+    operation_id = "logOutEverywhere",
     tag = "people",
+    extensions(("x-asks-anew" = json!(true))),
     responses((status = 204, description = "Out everywhere"))
 )]
 pub(super) async fn logout_all(

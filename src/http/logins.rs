@@ -28,6 +28,7 @@ pub(super) struct Me {
     scopes: Scopes,
     /// With which sessions only; absent for all.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<SessionId>>, max_items = 100, example = json!(["0192f0c1-7b7a-7000-8000-000000000001"]))]
     session_ids: Option<Vec<SessionId>>,
     /// The key, where one asks.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,10 +48,15 @@ pub(super) struct Me {
 #[utoipa::path(
     get,
     path = "/auth/me",
+    operation_id = "getMe",
     tag = "people",
     responses((status = 200, description = "Who asks", body = Me))
 )]
-pub(super) async fn me(caller: Caller, State(api): State<Arc<Api>>) -> Result<Json<Me>> {
+pub(super) async fn me(
+    caller: Caller,
+    State(api): State<Arc<Api>>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<Json<Me>> {
     let (key_id, login_id, role, user) = match caller.who {
         Who::Key(key) => (Some(key), None, None, None),
         Who::User { id, login, role } => {
@@ -69,9 +75,10 @@ pub(super) async fn me(caller: Caller, State(api): State<Arc<Api>>) -> Result<Js
 #[into_params(parameter_in = Query)]
 pub(super) struct Listing {
     /// Rows of the page: 1 to 200, 50 when absent.
-    #[param(minimum = 1, maximum = 200)]
+    #[param(minimum = 1, maximum = 200, example = 50)]
     limit: Option<i64>,
     /// `nextCursor` of the page before.
+    #[param(pattern = "^[-_0-9A-Za-z]+$", min_length = 1, max_length = 512, example = "MDE5MmYwYzEtN2I3YQ")]
     cursor: Option<String>,
 }
 
@@ -79,6 +86,7 @@ pub(super) struct Listing {
 #[utoipa::path(
     get,
     path = "/auth/logins",
+    operation_id = "listLogins",
     tag = "people",
     params(Listing),
     responses((status = 200, description = "One page", body = Page<Login>))
@@ -97,7 +105,9 @@ pub(super) async fn list(
 #[utoipa::path(
     delete,
     path = "/auth/logins",
+    operation_id = "endOtherLogins",
     tag = "people",
+    extensions(("x-asks-anew" = json!(true))),
     responses((status = 204, description = "Ended"))
 )]
 pub(super) async fn end_others(
@@ -114,7 +124,9 @@ pub(super) async fn end_others(
 #[utoipa::path(
     delete,
     path = "/auth/logins/{id}",
+    operation_id = "endLogin",
     tag = "people",
+    extensions(("x-asks-anew" = json!(true))),
     params(("id" = LoginId, Path, description = "The login")),
     responses((status = 204, description = "Ended"))
 )]

@@ -30,7 +30,7 @@ use crate::domain::write::people::{Revocation, SaveUser, Spend};
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Proof {
     /// As the link has it.
-    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3…", min_length = 54, max_length = 54)]
+    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", min_length = 54, max_length = 54)]
     token: String,
 }
 
@@ -38,6 +38,7 @@ pub(super) struct Proof {
 #[utoipa::path(
     post,
     path = "/auth/verify",
+    operation_id = "verifyMail",
     tag = "people",
     security(()),
     request_body = Proof,
@@ -59,10 +60,10 @@ pub(super) async fn verify(
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewPassword {
     /// As the link has it.
-    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3…", min_length = 54, max_length = 54)]
+    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", min_length = 54, max_length = 54)]
     token: String,
     /// 8 to 128 characters, and none of those that everybody tries first.
-    #[schema(format = Password, min_length = 8, max_length = 128)]
+    #[schema(format = Password, min_length = 8, max_length = 128, example = "correct horse battery")]
     password: String,
 }
 
@@ -70,6 +71,7 @@ pub(super) struct NewPassword {
 #[utoipa::path(
     post,
     path = "/auth/password/reset",
+    operation_id = "resetPassword",
     tag = "people",
     security(()),
     request_body = NewPassword,
@@ -102,14 +104,14 @@ pub(super) async fn reset(
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Acceptance {
     /// As the link has it.
-    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3…", min_length = 54, max_length = 54)]
+    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", min_length = 54, max_length = 54)]
     token: String,
     /// 8 to 128 characters, and none of those that everybody tries first.
-    #[schema(format = Password, min_length = 8, max_length = 128)]
+    #[schema(format = Password, min_length = 8, max_length = 128, example = "correct horse battery")]
     password: String,
     /// What they want to be called, if not as they were invited.
     #[serde(default)]
-    #[schema(example = "Ana")]
+    #[schema(min_length = 1, max_length = 100, example = "Ana")]
     name: Option<String>,
 }
 
@@ -117,6 +119,7 @@ pub(super) struct Acceptance {
 #[utoipa::path(
     post,
     path = "/auth/invitations/accept",
+    operation_id = "acceptInvitation",
     tag = "people",
     security(()),
     request_body = Acceptance,
@@ -141,12 +144,13 @@ pub(super) async fn accept(
 #[utoipa::path(
     post,
     path = "/auth/mail/confirm",
+    operation_id = "confirmMail",
     tag = "people",
     security(()),
     request_body = Proof,
     responses(
         (status = 200, description = "The account has the new address", body = Standing),
-        (status = 409, description = "Another account has the address meanwhile", body = super::error::Details<'static>),
+        (status = 409, description = "Another account has the address meanwhile"),
     )
 )]
 pub(super) async fn confirm_mail(

@@ -37,13 +37,16 @@ use crate::domain::write::{Idempotency, Outcome, PeopleWrite, Write};
 #[into_params(parameter_in = Query)]
 pub(super) struct Listing {
     /// Only in this state; without one, all but the deleted.
+    #[param(value_type = Option<UserState>, example = "active")]
     state: Option<String>,
     /// Only of this role.
+    #[param(value_type = Option<Role>, example = "member")]
     role: Option<String>,
     /// Rows of the page: 1 to 200, 50 when absent.
-    #[param(minimum = 1, maximum = 200)]
+    #[param(minimum = 1, maximum = 200, example = 50)]
     limit: Option<i64>,
     /// `nextCursor` of the page before.
+    #[param(pattern = "^[-_0-9A-Za-z]+$", min_length = 1, max_length = 512, example = "MDE5MmYwYzEtN2I3YQ")]
     cursor: Option<String>,
 }
 
@@ -51,6 +54,7 @@ pub(super) struct Listing {
 #[utoipa::path(
     get,
     path = "/users",
+    operation_id = "listUsers",
     tag = "people",
     params(Listing),
     responses((status = 200, description = "One page", body = Page<UserView>))
@@ -71,11 +75,11 @@ pub(super) async fn list(
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewUser {
     /// Where the invitation goes to.
-    #[schema(format = Email, example = "ada@example.com")]
+    #[schema(format = Email, min_length = 3, max_length = 254, example = "ada@example.com")]
     email: String,
     /// What they are called.
     #[serde(default)]
-    #[schema(example = "Ada Lovelace")]
+    #[schema(min_length = 1, max_length = 100, example = "Ada Lovelace")]
     name: Option<String>,
     /// What they may do; `member` when absent.
     #[serde(default)]
@@ -86,7 +90,7 @@ pub(super) struct NewUser {
     /// A password for them. Without one they choose it by the link of their invitation; with one the link proves their
     /// address.
     #[serde(default)]
-    #[schema(format = Password, min_length = 8, max_length = 128)]
+    #[schema(format = Password, min_length = 8, max_length = 128, example = "correct horse battery")]
     password: Option<String>,
 }
 
@@ -94,6 +98,7 @@ pub(super) struct NewUser {
 #[utoipa::path(
     post,
     path = "/users",
+    operation_id = "inviteUser",
     tag = "people",
     request_body = NewUser,
     responses((status = 201, description = "Invited; `Location` says where", body = UserView))
@@ -137,6 +142,7 @@ pub(super) async fn invite(
 #[utoipa::path(
     get,
     path = "/users/{id}",
+    operation_id = "getUser",
     tag = "people",
     params(("id" = UserId, Path, description = "The person")),
     responses((status = 200, description = "The person", body = UserView))
@@ -145,6 +151,7 @@ pub(super) async fn show(
     caller: Caller,
     State(api): State<Arc<Api>>,
     Id(id): Id<UserId>,
+    Params(Nothing {}): Params<Nothing>,
 ) -> Result<Json<UserView>> {
     Ok(Json(found(&api, &caller, id).await?.into()))
 }
@@ -155,6 +162,7 @@ pub(super) async fn show(
 pub(super) struct Change {
     /// What they are called.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 100, example = "Ada Lovelace")]
     name: Option<String>,
     /// What they may do.
     #[serde(default)]
@@ -164,6 +172,7 @@ pub(super) struct Change {
     locale: Option<Locale>,
     /// The version that this changes: refused when there is a later one.
     #[serde(default)]
+    #[schema(minimum = 1, example = 3)]
     version: Option<i64>,
 }
 
@@ -172,6 +181,7 @@ pub(super) struct Change {
 #[utoipa::path(
     patch,
     path = "/users/{id}",
+    operation_id = "changeUser",
     tag = "people",
     params(("id" = UserId, Path, description = "The person")),
     request_body = Change,
@@ -204,6 +214,7 @@ pub(super) async fn change(
 #[utoipa::path(
     post,
     path = "/users/{id}/suspend",
+    operation_id = "suspendUser",
     tag = "people",
     params(("id" = UserId, Path, description = "The person")),
     responses((status = 200, description = "As they are now", body = UserView))
@@ -221,6 +232,7 @@ pub(super) async fn suspend(
 #[utoipa::path(
     post,
     path = "/users/{id}/reinstate",
+    operation_id = "reinstateUser",
     tag = "people",
     params(("id" = UserId, Path, description = "The person")),
     responses((status = 200, description = "As they are now", body = UserView))
@@ -238,6 +250,7 @@ pub(super) async fn reinstate(
 #[utoipa::path(
     delete,
     path = "/users/{id}",
+    operation_id = "deleteUser",
     tag = "people",
     params(("id" = UserId, Path, description = "The person")),
     responses((status = 200, description = "What is left of them", body = UserView))

@@ -39,6 +39,13 @@ pub struct Actor {
     pub kind: ActorKind,
     /// Which; absent for the service itself.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        value_type = Option<String>,
+        format = Uuid,
+        min_length = 36,
+        max_length = 36,
+        example = "0192f0c1-7b7a-7000-8000-000000000001"
+    )]
     pub id: Option<Uuid>,
 }
 
@@ -83,8 +90,10 @@ impl FromStr for Actor {
 #[serde(rename_all = "camelCase")]
 pub struct Target {
     /// `session`, `user`, `key`…
+    #[schema(min_length = 1, max_length = 128, example = "key")]
     pub kind: String,
     /// Which.
+    #[schema(min_length = 1, max_length = 128, example = "0192f0c1-7b7a-7000-8000-000000000001")]
     pub id: String,
 }
 
@@ -155,19 +164,32 @@ pub struct AuditView {
     /// Who.
     pub actor: Actor,
     /// What.
+    #[schema(min_length = 1, max_length = 128, example = "key.revoked")]
     pub action: String,
     /// To which.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
     /// By which request.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 128, example = "0192f0c1-7b7a-7000-8000-000000000001")]
     pub request_id: Option<String>,
     /// From where, as a keyed hash.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 128, example = "~3f9c01d2aa47")]
     pub client: Option<String>,
     /// What else.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = any_object)]
     pub detail: Value,
+}
+
+/// What an entry says besides depends on its action: an object, for the documentation.
+fn any_object() -> utoipa::openapi::Object {
+    use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, Type};
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
+        .examples([serde_json::json!({"from": "member", "to": "admin"})])
+        .build()
 }
 
 /// Which entries are wanted.

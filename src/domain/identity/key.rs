@@ -51,13 +51,16 @@ pub struct ApiKeyView {
     /// Which.
     pub key_id: KeyId,
     /// For people.
+    #[schema(min_length = 1, max_length = 100, example = "shop")]
     pub name: String,
     /// The first characters of its text, to know it by; empty for keys of before.
+    #[schema(max_length = 8, example = "AAAAAAAA")]
     pub prefix: String,
     /// What it may do.
     pub scopes: Scopes,
     /// With which sessions only; absent for all.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<SessionId>>, max_items = 100, example = json!(["0192f0c1-7b7a-7000-8000-000000000001"]))]
     pub session_ids: Option<Vec<SessionId>>,
     /// Who made it.
     #[serde(skip_serializing_if = "Option::is_none")]

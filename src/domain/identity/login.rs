@@ -18,8 +18,10 @@ pub struct Login {
     /// Whose.
     pub user_id: UserId,
     /// How often its token was renewed.
+    #[schema(minimum = 1, example = 7)]
     pub generation: i64,
     /// What the device called itself, cut to a bound.
+    #[schema(max_length = 200, example = "Firefox on a laptop")]
     pub user_agent: String,
     /// When somebody signed in.
     pub created_at: Timestamp,
@@ -32,6 +34,7 @@ pub struct Login {
     pub revoked_at: Option<Timestamp>,
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 128, example = "logout")]
     pub revoked_reason: Option<String>,
 }
 

@@ -6,10 +6,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ArrayBuilder, Schema};
 
 use super::words;
 use crate::domain::error::Error;
 use crate::domain::ids::TenantId;
+use crate::domain::view::one_of;
 
 words! {
     /// One thing that a caller may do.
@@ -55,9 +58,18 @@ impl Scope {
 }
 
 /// A set of scopes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, utoipa::ToSchema)]
-#[schema(value_type = Vec<String>, example = json!(["sessions:read", "messages:send"]))]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Scopes(u32);
+
+impl utoipa::PartialSchema for Scopes {
+    fn schema() -> RefOr<Schema> {
+        let words = one_of(&Scope::ALL.iter().map(|scope| scope.as_str()).collect::<Vec<_>>());
+        let set = ArrayBuilder::new().items(words).max_items(Some(Scope::ALL.len()));
+        RefOr::T(set.examples([serde_json::json!(["sessions:read", "messages:send"])]).build().into())
+    }
+}
+
+impl utoipa::ToSchema for Scopes {}
 
 impl Scopes {
     /// Nothing.

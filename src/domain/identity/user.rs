@@ -162,6 +162,7 @@ pub struct UserView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locked_until: Option<Timestamp>,
     /// Counts the changes.
+    #[schema(minimum = 1, example = 3)]
     pub version: i64,
     /// When their mail address was proven.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,6 +214,7 @@ pub struct TenantView {
     pub tenant_id: TenantId,
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 100, example = "Example Ltd")]
     pub name: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::CODES;
 
 /// How a failure is made, and which argument is its code.
-const MAKERS: [(&str, usize); 8] = [
+const MAKERS: [(&str, usize); 10] = [
     ("Error::invalid(", 1),
     ("Error::new(", 1),
     ("Error::not_found(", 0),
@@ -15,6 +15,8 @@ const MAKERS: [(&str, usize); 8] = [
     ("Error::unavailable(", 0),
     ("Problem::of(", 1),
     ("Problem::at(", 2),
+    ("forbidden(", 0),
+    ("unauthorized(", 0),
 ];
 
 /// Places whose failures no client of the API ever sees.
@@ -35,7 +37,7 @@ const INSIDE: [&str; 13] = [
 ];
 
 /// Codes that stay inside though they are made where others are not.
-const UNSEEN: [(&str, &str); 24] = [
+const UNSEEN: [(&str, &str); 30] = [
     ("credential_unreadable", "ends a link"),
     ("data_folder_in_use", "ends a start"),
     ("data_folder_unusable", "ends a start"),
@@ -43,17 +45,23 @@ const UNSEEN: [(&str, &str); 24] = [
     ("event_not_found", "between consumer and store"),
     ("inbound_late", "between link and store"),
     ("invalid_body", "between nodes"),
+    ("invalid_certificate", "ends a start"),
     ("invalid_log_format", "ends a start"),
     ("invalid_network", "ends a start"),
+    ("invalid_purpose", "in tables only"),
     ("invalid_rate", "ends a start"),
     ("invalid_redis_url", "ends a start"),
+    ("invalid_sender", "ends a start"),
     ("invalid_store_url", "ends a start"),
     ("key_exists", "between key and store"),
     ("link_closed", "inside a link"),
     ("logout_failed", "shows in a session's timeline"),
+    ("mail_certificates", "ends a start"),
     ("news_waiting", "between link and store"),
+    ("no_token", "between consumer and store"),
     ("not_a_node", "between nodes"),
     ("session_exists", "two random ids would have to be one"),
+    ("signing_key_not_found", "between keys and store"),
     ("stopping", "inside a session"),
     ("store_not_migrated", "ends a start"),
     ("store_not_utf8", "ends a start"),

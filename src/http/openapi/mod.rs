@@ -23,7 +23,7 @@ pub(super) use closed::{ContentToSend, EndpointToUse};
 #[openapi(
     info(
         title = "Recado",
-        description = "WhatsApp messaging as an actor system.\n\nEvery write but `pairing-code` takes an \
+        description = "WhatsApp messaging as an actor system.\n\nA write that says so takes an \
                        `Idempotency-Key`: the same key and request give the same answer. Failures are problem details \
                        (RFC 9457) with a stable `code`. Answers may gain members: ignore those you do not know. \
                        Nothing unknown is ignored in a request: a parameter or member that does not exist is refused.",
@@ -36,6 +36,8 @@ pub(super) use closed::{ContentToSend, EndpointToUse};
         (name = "chats", description = "Conversations"),
         (name = "events", description = "What happened, in order, resumable"),
         (name = "dead letters", description = "What was given up on"),
+        (name = "people", description = "Registration, logins, users, and who did what"),
+        (name = "keys", description = "What programs get in with"),
         (name = "operation", description = "How the service is"),
     ),
     security(("key" = [])),

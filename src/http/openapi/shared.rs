@@ -6,12 +6,13 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::http::access::{NEEDS, Need};
 use crate::http::codes::CODES;
 
 /// Problems by status: the component's name, and when it comes.
 const PROBLEMS: [(u16, &str, &str); 13] = [
     (400, "Invalid", "Something in the request is wrong; `field` says what"),
-    (401, "Unauthorized", "Who asks is not known"),
+    (401, "Unauthorized", "Who asks is not known, or no longer let in"),
     (403, "Forbidden", "Who asks may not do this"),
     (404, "NotFound", "There is no such thing, or it is not yours"),
     (406, "NotAcceptable", "It does not come in any form that `Accept` names"),
@@ -45,6 +46,7 @@ pub(super) fn complete(document: &mut Value) {
     for (path, item) in members(&mut document["paths"]) {
         for (method, operation) in members(item) {
             let names_a_thing = path.contains('{');
+            secure(operation, method, path);
             self::operation(operation, method != "get", names_a_thing);
         }
     }
@@ -54,7 +56,7 @@ pub(super) fn complete(document: &mut Value) {
     components["securitySchemes"]["key"] = json!({
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key: `rec_…`, shown once when it is made",
+        "description": "An API key (`rec_…`, shown once when it is made) or the access token of a login",
     });
     let mut responses = Map::new();
     for (status, name, when) in PROBLEMS {
@@ -68,13 +70,31 @@ fn members(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
     value.as_object_mut().into_iter().flatten()
 }
 
+/// Says what a route takes, from the table that decides it.
+fn secure(operation: &mut Value, method: &str, path: &str) {
+    let need = NEEDS.iter().find(|(known, route, _)| known.eq_ignore_ascii_case(method) && *route == path);
+    let words = match need.map(|(_, _, need)| *need) {
+        Some(Need::Open) => {
+            operation["security"] = json!([{}]);
+            return;
+        }
+        Some(Need::Person) => "A login of a person; no API key.".to_owned(),
+        Some(Need::May(scope)) => format!("Scope `{scope}`."),
+        Some(Need::MayAll(scope)) => format!("Scope `{scope}`; no key that is limited to some sessions."),
+        Some(Need::Anyone) | None => return,
+    };
+    let said = operation["description"].as_str().filter(|said| !said.is_empty());
+    operation["description"] = said.map_or(words.clone(), |said| format!("{said}\n\n{words}")).into();
+}
+
 fn operation(operation: &mut Value, writes: bool, names_a_thing: bool) {
     let open = operation.get("security").is_some();
     let responses = &mut operation["responses"];
     for (status, name, _) in PROBLEMS {
         let stated = responses.get(status.to_string()).map(|response| response.get("content").is_none());
         let applies = match status {
-            401 | 429 | 500 | 503 | 400 => !open,
+            400 | 429 | 500 | 503 => !open || writes,
+            401 | 403 => !open,
             404 => names_a_thing,
             409 => writes && !open,
             413 | 415 => writes,
@@ -95,7 +115,7 @@ fn operation(operation: &mut Value, writes: bool, names_a_thing: bool) {
             continue;
         }
         response["headers"]["x-request-id"] = header("RequestId");
-        if !open && status.starts_with(['1', '2']) {
+        if (!open || writes) && status.starts_with(['1', '2']) {
             limits(response);
         }
         if status == "201" {

@@ -298,11 +298,11 @@ impl Store for PostgresStore {
     }
 
     async fn pacing(&self, tenant: TenantId, session: SessionId) -> Result<Option<History>> {
-        ask!(self, read::pacing::history, tenant, session)
+        ask!(self, of Some(tenant), read::pacing::history, tenant, session)
     }
 
     async fn begins_chat(&self, tenant: TenantId, message: MessageId) -> Result<bool> {
-        ask!(self, read::pacing::begins_chat, tenant, message)
+        ask!(self, of Some(tenant), read::pacing::begins_chat, tenant, message)
     }
 
     async fn messages(
