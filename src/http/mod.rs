@@ -108,7 +108,18 @@ impl Api {
         let Actors { ledgers, queries, hubs, directory, neighbours, health, admission } = actors;
         let limits = limits::Limits::new(admission, config.proxies.clone());
         let (keys, sockets) = Default::default();
-        Arc::new(Self { ledgers, queries, hubs, directory, neighbours, health, config, limits, keys, sockets })
+        Arc::new(Self {
+            ledgers,
+            queries,
+            hubs,
+            directory,
+            neighbours,
+            health,
+            config,
+            limits,
+            keys,
+            sockets,
+        })
     }
 }
 
