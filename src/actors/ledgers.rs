@@ -1,7 +1,8 @@
 //! The way to the ledgers, for whoever writes.
 //!
 //! Promises: writes of one shard go to one ledger, in the order they were sent; what does not belong to a shard goes to
-//! the first. A ledger takes a bounded number of waiting writes; beyond it a new one is refused at once.
+//! the first. Where several nodes share the tables, signs of life have a ledger of their own: a lease must not run out
+//! because its renewal stands behind a long batch. A ledger takes a bounded number of waiting writes; beyond it a new one is refused at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ const COMMIT_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Ledgers {
     slots: Arc<[Slot]>,
     depth: usize,
+    /// The last one is for signs of life alone.
+    life_apart: bool,
     committed: Arc<arc_swap::ArcSwapOption<Instant>>,
 }
 
@@ -38,12 +41,17 @@ impl Ledgers {
         Self::several(1, depth)
     }
 
-    /// A way to this many ledgers, each of this depth.
-    #[must_use]
-    pub fn several(count: usize, depth: usize) -> Self {
+    fn several(count: usize, depth: usize) -> Self {
         let slot =
             |_| Slot { actor: arc_swap::ArcSwapOption::empty(), permits: Arc::new(Semaphore::new(depth)) };
-        Self { slots: (0..count.max(1)).map(slot).collect(), depth, committed: Arc::default() }
+        let slots = (0..count.max(1)).map(slot).collect();
+        Self { slots, depth, life_apart: false, committed: Arc::default() }
+    }
+
+    /// A way to this many ledgers for the shards, each of this depth, and one more for signs of life.
+    #[must_use]
+    pub fn with_life_apart(count: usize, depth: usize) -> Self {
+        Self { life_apart: true, ..Self::several(count.max(1) + 1, depth) }
     }
 
     /// How many ledgers there are.
@@ -105,9 +113,20 @@ impl Ledgers {
     }
 
     fn slot(&self, write: &Write) -> Result<&Slot> {
-        let shard = write.shard().map_or(0, |shard| usize::from(shard.0));
-        self.slots.get(shard % self.slots.len()).ok_or_else(|| Error::bug("there is no ledger"))
+        let ours = self.slots.len() - usize::from(self.life_apart);
+        let place = if self.life_apart && is_of_life(write) {
+            ours
+        } else {
+            write.shard().map_or(0, |shard| usize::from(shard.0)) % ours
+        };
+        self.slots.get(place).ok_or_else(|| Error::bug("there is no ledger"))
     }
+}
+
+/// Whether others take this node for dead without it. None of these waits for a shard's writes: what was written before
+/// a lease was given back is committed or refused by its epoch, whichever comes first.
+fn is_of_life(write: &Write) -> bool {
+    matches!(write, Write::TakeLease(_) | Write::ReleaseLease(_) | Write::Beat(_) | Write::Leave(_))
 }
 
 impl Slot {
@@ -125,5 +144,32 @@ impl Slot {
                 "the store did not commit in time; the outcome is unknown",
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{Epoch, Fence, SessionId, Shard};
+
+    #[test]
+    fn a_sign_of_life_never_stands_behind_a_shards_writes() {
+        let place = |ledgers: &Ledgers, write: Write| {
+            let slot: *const Slot = ledgers.slot(&write).unwrap();
+            ledgers.slots.iter().position(|one| std::ptr::eq(one, slot)).unwrap()
+        };
+        let fence = |shard| Fence { shard: Shard(shard), epoch: Epoch(1) };
+        let (release, work) = (
+            |shard| Write::ReleaseLease(fence(shard)),
+            |shard| Write::Requeue(fence(shard), SessionId::new()),
+        );
+        let apart = Ledgers::with_life_apart(2, 16);
+        assert_eq!(apart.count(), 3);
+        for shard in 0..16 {
+            assert_eq!(place(&apart, work(shard)), usize::from(shard % 2));
+            assert_eq!(place(&apart, release(shard)), 2);
+        }
+        let one = Ledgers::new(16);
+        assert_eq!((place(&one, work(3)), place(&one, release(3))), (0, 0));
     }
 }

@@ -223,7 +223,10 @@ fn parts(
 ) -> Result<Parts> {
     let queries = Queries::new(QUERIES);
     groups.push(mails(config, &vault, queries.clone(), address)?);
-    let ledgers = Ledgers::several(config.ledgers, config.ledger_depth);
+    let ledgers = match config.database {
+        Some(_) => Ledgers::with_life_apart(config.ledgers, config.ledger_depth),
+        None => Ledgers::new(config.ledger_depth),
+    };
     let limiter = limiter(config, &vault)?;
     let directory = Directory::new(config.shards);
     let known = WebConfig::default();

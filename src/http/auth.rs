@@ -26,6 +26,7 @@ use crate::domain::ids::{KeyId, LoginId, SessionId, TenantId, UserId};
 use crate::domain::now;
 use crate::domain::time::Timestamp;
 use crate::domain::view::PageRequest;
+use crate::telemetry;
 
 /// What a caller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +78,13 @@ impl std::ops::Deref for Caller {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trace {
     request_id: Option<HeaderValue>,
-    client: Option<String>,
+    client: Option<u128>,
 }
 
 impl Trace {
     /// Of a request with these headers; [`edge`](super::edge) has put its id there.
     pub(super) fn of(api: &Api, headers: &HeaderMap) -> Self {
-        Self { request_id: headers.get(REQUEST_ID).cloned(), client: api.limits.name(headers) }
+        Self { request_id: headers.get(REQUEST_ID).cloned(), client: api.limits.client(headers) }
     }
 
     /// The request's id.
@@ -91,9 +92,9 @@ impl Trace {
         self.request_id.as_ref().and_then(|id| id.to_str().ok()).map(str::to_owned)
     }
 
-    /// From where it came: a keyed hash of the address.
+    /// From where it came: a keyed hash of the address, the same on every node.
     pub(super) fn client(&self) -> Option<String> {
-        self.client.clone()
+        self.client.map(|client| telemetry::hashed(&client.to_string()).to_string())
     }
 
     /// An entry for the audit log.

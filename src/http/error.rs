@@ -256,7 +256,10 @@ mod tests {
         let problem = Problem::limited(Error::busy("rate_limited", "too many"), "token", 42);
         assert_eq!(problem.written("r-1").headers()[RETRY_AFTER], "42");
         let shown = body(&problem).await;
-        assert_eq!((&shown["status"], &shown["code"], &shown["scope"]), (&429.into(), &"rate_limited".into(), &"token".into()));
+        assert_eq!(
+            (&shown["status"], &shown["code"], &shown["scope"]),
+            (&429.into(), &"rate_limited".into(), &"token".into())
+        );
     }
 
     #[tokio::test]

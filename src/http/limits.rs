@@ -25,7 +25,6 @@ use crate::actors::limiter::Admission;
 use crate::domain::error::{Error, Kind};
 use crate::domain::ids::{SessionId, TenantId};
 use crate::domain::limit::{Charge, Scope, Standing, Subject, Verdict};
-use crate::telemetry;
 
 /// How many in a window, how many more now, and seconds until there are as many again.
 pub(super) const HEADERS: [HeaderName; 3] = [
@@ -160,13 +159,9 @@ impl Limits {
         self.admission.rate(subject.scope()).map(|rate| Charge { subject, rate, counts })
     }
 
-    fn client(&self, headers: &HeaderMap) -> Option<u128> {
+    /// Who is at the other end, as it is counted; nobody outside of a connection.
+    pub(super) fn client(&self, headers: &HeaderMap) -> Option<u128> {
         LINE.try_with(|line| counted(self.proxies.client(line.peer, headers))).ok()
-    }
-
-    /// What the audit log calls the client: the same for the same address on every node and for ever, and no address.
-    pub(super) fn name(&self, headers: &HeaderMap) -> Option<String> {
-        self.client(headers).map(|client| telemetry::hashed(&client.to_string()).to_string())
     }
 
     async fn ask(&self, charges: Vec<Charge>) -> Result<()> {

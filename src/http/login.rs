@@ -72,7 +72,10 @@ pub(super) struct NewLogin {
 pub(super) struct Renewal {
     /// The one of the last answer.
     #[serde(default)]
-    #[schema(max_length = 68, example = "rrt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    #[schema(
+        max_length = 68,
+        example = "rrt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    )]
     refresh_token: Option<String>,
 }
 
@@ -91,7 +94,11 @@ pub(super) struct SignedIn {
     expires_at: Timestamp,
     /// Good once, for new tokens; absent when a cookie holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(min_length = 68, max_length = 68, example = "rrt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    #[schema(
+        min_length = 68,
+        max_length = 68,
+        example = "rrt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    )]
     refresh_token: Option<String>,
     /// Until when the login can be renewed.
     refresh_expires_at: Timestamp,

@@ -30,7 +30,11 @@ use crate::domain::write::people::{Revocation, SaveUser, Spend};
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Proof {
     /// As the link has it.
-    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", min_length = 54, max_length = 54)]
+    #[schema(
+        example = "AZLwwXt6cACAAAAAAAAAAbq3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        min_length = 54,
+        max_length = 54
+    )]
     token: String,
 }
 
@@ -60,7 +64,11 @@ pub(super) async fn verify(
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewPassword {
     /// As the link has it.
-    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", min_length = 54, max_length = 54)]
+    #[schema(
+        example = "AZLwwXt6cACAAAAAAAAAAbq3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        min_length = 54,
+        max_length = 54
+    )]
     token: String,
     /// 8 to 128 characters, and none of those that everybody tries first.
     #[schema(format = Password, min_length = 8, max_length = 128, example = "correct horse battery")]
@@ -104,7 +112,11 @@ pub(super) async fn reset(
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Acceptance {
     /// As the link has it.
-    #[schema(example = "AZLwwXt6cACAAAAAAAAAAbq3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", min_length = 54, max_length = 54)]
+    #[schema(
+        example = "AZLwwXt6cACAAAAAAAAAAbq3AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        min_length = 54,
+        max_length = 54
+    )]
     token: String,
     /// 8 to 128 characters, and none of those that everybody tries first.
     #[schema(format = Password, min_length = 8, max_length = 128, example = "correct horse battery")]

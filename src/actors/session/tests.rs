@@ -122,6 +122,7 @@ async fn a_session_that_must_end_now_leaves_no_socket_that_is_still_closing() {
         idempotency: None,
         at: now(),
         limit: 10,
+        audit: None,
     };
     written(&ledgers, Write::CreateSession(create)).await;
     let sockets = Sockets::default();

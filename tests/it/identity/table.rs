@@ -53,6 +53,7 @@ pub const ROWS: &[Row] = &[
         row("GET", "/sessions/{id}/timeline", "", Scope("sessions:read"), 200),
         "/sessions/{session}/timeline",
     ),
+    at(row("GET", "/sessions/{id}/pacing", "", Scope("sessions:read"), 200), "/sessions/{session}/pacing"),
     at(row("POST", "/sessions/{id}/start", "", Scope("sessions:write"), 202), "/sessions/{session}/start"),
     at(row("POST", "/sessions/{id}/stop", "", Scope("sessions:write"), 202), "/sessions/{session}/stop"),
     at(
@@ -126,6 +127,9 @@ pub const ROWS: &[Row] = &[
     row("GET", "/.well-known/jwks.json", "", Open, 200),
     row("GET", "/admin/tree", "", All("admin:read"), 200),
     row("GET", "/admin/nodes", "", All("admin:read"), 200),
+    row("GET", "/admin/log-level", "", All("admin:read"), 200),
+    // No test changes what the others log.
+    row("PUT", "/admin/log-level", r#"{"level":"loud"}"#, All("admin:write"), 400),
     row("GET", "/livez", "", Open, 200),
     row("GET", "/readyz", "", Open, 200),
     row("GET", "/metrics", "", Open, 200),

@@ -3,8 +3,8 @@
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::{
-    accept, auth, chats, consumers, idempotency, inbound, keys, leases, life, logins, paced, people, progress,
-    sessions, sweep, tenants, work,
+    accept, auth, chats, consumers, idempotency, inbound, keys, leases, life, logins, paced, people,
+    progress, sessions, sweep, tenants, work,
 };
 use crate::infra::store::Store;
 use crate::infra::store::sqlite::read::sessions::{BEHIND, TO_RUN};
