@@ -153,6 +153,33 @@ async fn an_address_has_its_limit_whatever_it_asks_and_signs_of_life_are_free() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn passwords_and_tokens_are_tried_no_more_often_than_keys() {
+    let rig = rig(Rates { auth_failures: rate("4/min"), ..Rates::default() }).await;
+    let login = json!({"email": "nobody@example.org", "password": "una-frase-larga-7"});
+    let (refresh, proof) = (json!({"refreshToken": "rrt_x"}), json!({"token": "AAAA"}));
+    let tries = [("/auth/login", 401, login), ("/auth/refresh", 401, refresh), ("/auth/verify", 400, proof)];
+    let ask = async |place: usize, from: &str| {
+        let (path, _, body) = &tries[place];
+        rig.ask("POST", path, ("", from), Some(body.clone())).await
+    };
+    for (n, place) in [0, 1, 2, 0].into_iter().enumerate() {
+        let answer = ask(place, ANA).await;
+        assert_eq!(
+            (answer.status, answer.told()),
+            (tries[place].1, Some((4, 3 - n as u64))),
+            "{}",
+            answer.body
+        );
+    }
+    for place in 0..tries.len() {
+        ask(place, ANA).await.is_refused_by("auth_failures", 60);
+    }
+    rig.get("/auth/me", &rig.key, ANA).await.is_refused_by("auth_failures", 60);
+    assert_eq!(ask(0, BEA).await.status, 401, "from elsewhere");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_tries_keys_out_is_soon_refused_and_a_key_seen_lately_is_not() {
     let rig = rig(Rates { auth_failures: rate("4/min"), ..Rates::default() }).await;
     let fresh = rig.service.new_key().await.unwrap();
