@@ -59,8 +59,7 @@ async fn measure() -> Result<()> {
     let after = plain::commits(folder.path(), &row, Duration::from_secs(4)).await?;
     service.again().await?;
     let stored = stored(&mut service.api()).await?;
-    let answered =
-        warm.accepted + keyed.accepted + bare.accepted + by_key.accepted + by_token.accepted;
+    let answered = warm.accepted + keyed.accepted + bare.accepted + by_key.accepted + by_token.accepted;
     let missing = answered.saturating_sub(stored);
     let commits = f64::midpoint(before, after);
     say(&format!("  plain SQLite            {commits:.0} commits/s (before {before:.0}, after {after:.0})"));

@@ -148,8 +148,7 @@ impl SendMails {
             .filter(|token| token.user == user.id && Some(token.purpose) == purpose && token.good(now()));
         let Some(token) = good else { return Ok(dropped(event, "the token is good no more")) };
         let text = self.tokens.text(token.purpose.as_str(), id.0)?;
-        let proof =
-            Facts { token: text, until: shown(token.expires_at), ..facts.clone() };
+        let proof = Facts { token: text, until: shown(token.expires_at), ..facts.clone() };
         let wanted =
             |template, to: Option<MailAddress>, facts| to.map(|to| Wanted { template, to, locale, facts });
         // The mail with the link first: should the notice be refused, the link has gone out.

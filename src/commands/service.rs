@@ -35,9 +35,9 @@ use crate::domain::time::now;
 use crate::domain::write::{AuthWrite, Write};
 use crate::http::{self, Api};
 use crate::infra::gateway::web::{AuthWriter, WebConfig, WebGateway, trust};
-use crate::infra::passwords::Argon2id;
 use crate::infra::mail;
 use crate::infra::one_time::OneTimeTokens;
+use crate::infra::passwords::Argon2id;
 use crate::infra::peers::Peers;
 use crate::infra::store::Store;
 use crate::infra::tokens::jwt::Jwts;
@@ -223,10 +223,7 @@ fn parts(
 ) -> Result<Parts> {
     let queries = Queries::new(QUERIES);
     groups.push(mails(config, &vault, queries.clone(), address)?);
-    let ledgers = match config.database {
-        Some(_) => Ledgers::with_life_apart(config.ledgers, config.ledger_depth),
-        None => Ledgers::new(config.ledger_depth),
-    };
+    let ledgers = ledgers(config);
     let limiter = limiter(config, &vault)?;
     let directory = Directory::new(config.shards);
     let known = WebConfig::default();
@@ -284,6 +281,14 @@ fn parts(
         backup,
         ledgers,
     })
+}
+
+/// One writer, or where nodes share the tables several and one for signs of life.
+fn ledgers(config: &Config) -> Ledgers {
+    match config.database {
+        Some(_) => Ledgers::with_life_apart(config.ledgers, config.ledger_depth),
+        None => Ledgers::new(config.ledger_depth),
+    }
 }
 
 /// Passwords, tokens, and the keys for these.

@@ -314,17 +314,7 @@ impl Config {
             trusted_proxies: reader.proxies("RECADO_TRUSTED_PROXIES"),
             log_level: reader.log_level(),
             log_format: reader.log_format(),
-            events: EventsConfig {
-                stream: reader.name("EVENTS_STREAM"),
-                dlq_stream: reader.name("EVENTS_DLQ_STREAM"),
-                group: reader.name("EVENTS_GROUP"),
-                consumer: reader.name_or("EVENTS_CONSUMER", || format!("consumer-{}", std::process::id())),
-                max_attempts: reader.number("EVENTS_MAX_ATTEMPTS", 1..=100),
-                backoff: reader.millis("EVENTS_BACKOFF_MS", 1..=3_600_000),
-                backoff_max: reader.millis("EVENTS_BACKOFF_MAX_MS", 1..=86_400_000),
-                claim_idle: reader.millis("EVENTS_CLAIM_IDLE_MS", 100..=3_600_000),
-                claim_interval: reader.millis("EVENTS_CLAIM_INTERVAL_MS", 100..=3_600_000),
-            },
+            events: Self::events(reader),
             api_key_file: Some(reader.text("RECADO_API_KEY_FILE"))
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
@@ -338,6 +328,20 @@ impl Config {
             },
             stop: reader.seconds("RECADO_STOP_SECS", 5..=600),
             warnings: Vec::new(),
+        }
+    }
+
+    fn events(reader: &mut Reader<'_>) -> EventsConfig {
+        EventsConfig {
+            stream: reader.name("EVENTS_STREAM"),
+            dlq_stream: reader.name("EVENTS_DLQ_STREAM"),
+            group: reader.name("EVENTS_GROUP"),
+            consumer: reader.name_or("EVENTS_CONSUMER", || format!("consumer-{}", std::process::id())),
+            max_attempts: reader.number("EVENTS_MAX_ATTEMPTS", 1..=100),
+            backoff: reader.millis("EVENTS_BACKOFF_MS", 1..=3_600_000),
+            backoff_max: reader.millis("EVENTS_BACKOFF_MAX_MS", 1..=86_400_000),
+            claim_idle: reader.millis("EVENTS_CLAIM_IDLE_MS", 100..=3_600_000),
+            claim_interval: reader.millis("EVENTS_CLAIM_INTERVAL_MS", 100..=3_600_000),
         }
     }
 

@@ -278,7 +278,7 @@ fn what_is_shown_holds_no_secret_and_nothing_that_cannot_be_used() {
 #[test]
 fn every_secret_comes_from_a_file_too_and_a_file_that_gives_none_is_told() {
     let secrets: Vec<_> = VARIABLES.iter().filter(|variable| variable.secret).collect();
-    assert_eq!(secrets.len(), 3);
+    assert_eq!(secrets.len(), 5);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("empty"), "\n").unwrap();
     std::fs::write(folder.path().join("long"), "x".repeat(70_000)).unwrap();

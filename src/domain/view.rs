@@ -229,7 +229,10 @@ impl EventFilter {
     pub fn wants(&self, event: &Event) -> bool {
         self.tenant.is_none_or(|tenant| tenant == event.tenant_id)
             && self.session.is_none_or(|session| Some(session) == event.session_id)
-            && self.among.as_ref().is_none_or(|among| event.session_id.is_some_and(|one| among.contains(&one)))
+            && self
+                .among
+                .as_ref()
+                .is_none_or(|among| event.session_id.is_some_and(|one| among.contains(&one)))
             && (self.people || !event.of_people())
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind))
     }

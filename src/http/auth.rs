@@ -402,7 +402,7 @@ mod tests {
     #[test]
     fn a_key_gives_no_role_that_is_more_than_itself() {
         use crate::domain::identity::Scope;
-        let all = caller(&Scope::ALL.to_vec(), None);
+        let all = caller(Scope::ALL, None);
         assert!(all.governs(Role::Admin) && !all.governs(Role::Owner));
         let few = caller(&[Scope::UsersWrite, Scope::SessionsRead], None);
         assert!(!few.governs(Role::Viewer));

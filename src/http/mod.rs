@@ -193,12 +193,13 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(dead_letters::redrive))
         .routes(routes!(admin::tree))
         .routes(routes!(nodes::list))
+        .merge(logins())
         .merge(people())
         .merge(signs_of_life())
 }
 
-/// People, their logins, and their programs' keys.
-fn people() -> OpenApiRouter<Arc<Api>> {
+/// How people come in, and prove what they say.
+fn logins() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(account::register))
         .routes(routes!(proofs::verify))
@@ -214,6 +215,12 @@ fn people() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(logins::me))
         .routes(routes!(logins::list, logins::end_others))
         .routes(routes!(logins::end))
+        .routes(routes!(jwks::jwks))
+}
+
+/// People, their programs' keys, and what all of them did.
+fn people() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .routes(routes!(users::list, users::invite))
         .routes(routes!(users::show, users::change, users::delete))
         .routes(routes!(users::suspend))
@@ -222,7 +229,6 @@ fn people() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(keys::revoke))
         .routes(routes!(keys::rotate))
         .routes(routes!(audit::list))
-        .routes(routes!(jwks::jwks))
 }
 
 /// What every node answers, also one that serves no clients.

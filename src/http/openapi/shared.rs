@@ -84,7 +84,7 @@ fn secure(operation: &mut Value, method: &str, path: &str) {
         Some(Need::Anyone) | None => return,
     };
     let said = operation["description"].as_str().filter(|said| !said.is_empty());
-    operation["description"] = said.map_or(words.clone(), |said| format!("{said}\n\n{words}")).into();
+    operation["description"] = said.map_or_else(|| words.clone(), |said| format!("{said}\n\n{words}")).into();
 }
 
 fn operation(operation: &mut Value, writes: bool, names_a_thing: bool) {

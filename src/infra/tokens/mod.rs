@@ -114,7 +114,8 @@ impl SigningKey {
     /// One secret that both signs and opens, under a name that tells nothing of it and is the same on every node.
     #[must_use]
     pub fn shared(secret: &[u8]) -> Self {
-        let digest = Sha256::new().chain_update(b"recado kid of a shared secret").chain_update(secret).finalize();
+        let digest =
+            Sha256::new().chain_update(b"recado kid of a shared secret").chain_update(secret).finalize();
         let kid = digest[..8].iter().fold("hs256-".to_owned(), |kid, byte| format!("{kid}{byte:02x}"));
         Self { kid, algorithm: Algorithm::Hs256, material: Zeroizing::new(secret.to_vec()) }
     }

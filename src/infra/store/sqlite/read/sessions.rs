@@ -22,9 +22,8 @@ macro_rules! select {
 }
 
 const ONE: &str = select!("id = ?");
-const LIST: &str = select!(
-    "tenant_id = ?1 and id > ?2 and (?4 is null or instr(?4, hex(id)) > 0) order by id limit ?3"
-);
+const LIST: &str =
+    select!("tenant_id = ?1 and id > ?2 and (?4 is null or instr(?4, hex(id)) > 0) order by id limit ?3");
 // The conditions on commands are their indexes' own, word for word: SQLite sees by them that the indexes apply.
 /// The states in which a session wants a link, or something to do that needs none.
 pub(in crate::infra::store::sqlite) const TO_RUN: &str = "select s.id from sessions s \
