@@ -175,6 +175,10 @@ async fn strangers(rig: &Rig, row: &Row, things: &Things, callers: &Callers, fou
         }
         let answer = ask(rig, row, things, Some(bearer)).await;
         let own = [row.right, 201];
+        #[allow(
+            clippy::wildcard_enum_match_arm,
+            reason = "what is left is decided by whether a thing is named"
+        )]
         let wanted: &[u16] = match row.need {
             Need::All(scope) | Need::Scope(scope) if scope.starts_with("admin:") => &[403],
             Need::Person if key => &[403],

@@ -81,6 +81,7 @@ impl Rig {
     }
 
     /// One request. `headers` beside the credential.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a request")]
     pub async fn call(
         &self,
         method: &str,

@@ -164,6 +164,7 @@ async fn every_kind_of_event_is_written_about_to_the_right_address() {
     folder.saved(vec![plain(user, None)]).await;
     let (mut sent, service) = (0, folder.service(&url(&server)).await);
     assert!(service.stop().await);
+    #[allow(clippy::type_complexity, reason = "a table read once")]
     let cases: [(Option<Purpose>, &[EventType], &[(&str, &str)]); 4] = [
         (Some(Purpose::Reset), &[], &[("ana@example.org", "Choose a new password")]),
         (Some(Purpose::Invite), &[], &[("ana@example.org", "You have been invited to Recado")]),

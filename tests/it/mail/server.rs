@@ -201,6 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
         }
     }
 
+    #[allow(clippy::cognitive_complexity, clippy::too_many_lines, reason = "a dialogue, line by line")]
     async fn run(&mut self, greet: bool) -> Option<End> {
         if greet {
             self.point("hello", "220 mail.test ESMTP").await?;
