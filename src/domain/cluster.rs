@@ -17,6 +17,7 @@ use super::time::Timestamp;
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
+#[schema(as = NodeRole)]
 pub enum Role {
     /// Serves clients.
     Api,

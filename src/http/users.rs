@@ -37,10 +37,14 @@ use crate::domain::write::{Idempotency, Outcome, PeopleWrite, Write};
 #[into_params(parameter_in = Query)]
 pub(super) struct Listing {
     /// Only in this state; without one, all but the deleted.
-    #[param(value_type = Option<UserState>, example = "active")]
+    #[param(
+        pattern = "^(pending_verification|active|invited|suspended|deleted)$",
+        max_length = 24,
+        example = "active"
+    )]
     state: Option<String>,
     /// Only of this role.
-    #[param(value_type = Option<Role>, example = "member")]
+    #[param(pattern = "^(owner|admin|member|viewer)$", max_length = 24, example = "member")]
     role: Option<String>,
     /// Rows of the page: 1 to 200, 50 when absent.
     #[param(minimum = 1, maximum = 200, example = 50)]
