@@ -32,7 +32,6 @@ macro_rules! words {
         $(#[$doc])*
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-            utoipa::ToSchema,
         )]
         pub enum $name {
             $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)*
@@ -48,6 +47,16 @@ macro_rules! words {
                 match self { $(Self::$variant => $text,)* }
             }
         }
+
+        // Not derived: utoipa does not read a name that comes out of a macro.
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                let words = crate::domain::view::one_of(&[$($text,)*]);
+                utoipa::openapi::RefOr::T(words.into())
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
