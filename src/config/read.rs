@@ -372,9 +372,9 @@ impl<'a> Reader<'a> {
     pub(super) fn log_level(&mut self) -> String {
         let configured = self.text("LOG_LEVEL");
         let name = if self.given("RUST_LOG").is_some() { "RUST_LOG" } else { "LOG_LEVEL" };
-        let level = self.parsed(name, |text| match text.parse::<Levels>() {
-            Ok(_levels) => Ok(text.to_owned()),
-            Err(error) => Err(error.message),
+        let level = self.parsed(name, |text| {
+            let text = text.to_ascii_lowercase();
+            text.parse::<Levels>().map(|_levels| text).map_err(|error| error.message)
         });
         if let (Some(level), "RUST_LOG") = (&level, name) {
             self.effective_by("LOG_LEVEL", name, level);

@@ -230,6 +230,7 @@ fn the_log_level_is_looked_for_in_its_order() {
     let level = |values: &[(&str, &str)]| read(values).unwrap().log_level;
     assert_eq!(level(&[]), "info");
     assert_eq!(level(&[("TENNEX_LOG_LEVEL", "warn")]), "warn");
+    assert_eq!(level(&[("LOG_LEVEL", "WARN")]), "warn");
     assert_eq!(level(&[("LOG_LEVEL", "debug"), ("RUST_LOG", "error,recado=trace")]), "error,recado=trace");
     let Problems(problems) = read(&[("RUST_LOG", "loud")]).unwrap_err();
     assert!(problems[0].starts_with("RUST_LOG: "), "{problems:?}");

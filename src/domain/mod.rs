@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 pub mod identity;
 pub mod ids;
+pub mod label;
 pub mod limit;
 pub mod message;
 pub mod pacing;

@@ -104,7 +104,12 @@ impl From<telemetry::LogLevel> for LogLevel {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewLogLevel {
     /// `error`, `warn`, `info`, `debug`, `trace` or `off`, or a filter such as `info,recado::actors=debug`.
-    #[schema(example = "debug", min_length = 1, max_length = 1024)]
+    #[schema(
+        pattern = "^(?:[-_:/.0-9A-Za-z]+=)?(?:off|error|warn|info|debug|trace)(?:,(?:[-_:/.0-9A-Za-z]+=)?(?:off|error|warn|info|debug|trace))*$",
+        example = "debug",
+        min_length = 1,
+        max_length = 1024
+    )]
     level: String,
     /// For this long; until the node ends or is told otherwise when absent.
     #[schema(example = 600, minimum = 1, maximum = 86_400)]

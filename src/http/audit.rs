@@ -52,17 +52,22 @@ impl utoipa::ToSchema for Entries {}
 pub(super) struct Wanted {
     /// Only by this one: `user:<id>`, `key:<id>` or `system`.
     #[param(
-        pattern = "^(?:user:|key:|system)",
+        pattern = "^(?:(?:user|key):[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|system)$",
         min_length = 1,
         max_length = 64,
         example = "key:0192f0c1-7b7a-7000-8000-000000000001"
     )]
     actor: Option<String>,
     /// Only this action.
-    #[param(min_length = 1, max_length = 128, example = "key.revoked")]
+    #[param(pattern = "^[!-~]+$", min_length = 1, max_length = 128, example = "key.revoked")]
     action: Option<String>,
     /// Only to the thing with this id.
-    #[param(min_length = 1, max_length = 128, example = "0192f0c1-7b7a-7000-8000-000000000001")]
+    #[param(
+        pattern = "^[!-~]+$",
+        min_length = 1,
+        max_length = 128,
+        example = "0192f0c1-7b7a-7000-8000-000000000001"
+    )]
     target: Option<String>,
     /// Not before this moment.
     #[param(value_type = Option<Timestamp>)]
@@ -82,9 +87,11 @@ impl Wanted {
     fn filter(&self) -> Result<AuditFilter, Error> {
         let word = |field: &'static str, text: &Option<String>| match text {
             Some(text)
-                if text.is_empty() || text.len() > WORD_LIMIT || text.chars().any(char::is_control) =>
+                if !(1..=WORD_LIMIT).contains(&text.len())
+                    || !text.bytes().all(|byte| byte.is_ascii_graphic()) =>
             {
-                Err(Error::invalid(field, "invalid_filter", format!("must be 1 to {WORD_LIMIT} characters")))
+                let detail = format!("must be 1 to {WORD_LIMIT} visible ASCII characters");
+                Err(Error::invalid(field, "invalid_filter", detail))
             }
             text => Ok(text.clone()),
         };

@@ -49,7 +49,7 @@ pub(super) const CODES: &[Code] = &[
     code(400, "invalid_email", "the text is no mail address"),
     code(400, "invalid_endpoint", "the endpoint's URL or key is not one"),
     code(400, "invalid_expiry", "`expiresInDays` is not 1 to 3650"),
-    code(400, "invalid_filter", "a filter is not 1 to 128 characters"),
+    code(400, "invalid_filter", "a filter is not 1 to 128 visible ASCII characters"),
     code(400, "invalid_for_seconds", "`forSeconds` is not 1 to 86400"),
     code(
         400,

@@ -24,9 +24,10 @@ use super::page::page;
 use crate::domain::error::{Error, Kind};
 use crate::domain::identity::{ApiKeyView, Scope, Scopes};
 use crate::domain::ids::{KeyId, SessionId};
+use crate::domain::label::{Label, label};
 use crate::domain::now;
 use crate::domain::time::Timestamp;
-use crate::domain::view::Page;
+use crate::domain::view::{Page, one_of};
 use crate::domain::write::people::{RevokeKey, RotateKey};
 use crate::domain::write::{AddKey, PeopleWrite, Write};
 
@@ -41,9 +42,6 @@ const MOST_SESSIONS: usize = 100;
 
 /// The most good keys of a tenant.
 const MOST_KEYS: i64 = 1000;
-
-/// The longest name in characters.
-const NAME_LIMIT: usize = 100;
 
 /// The longest overlap of a rotation: a week.
 const LONGEST_OVERLAP: u32 = 7 * 24 * 3600;
@@ -63,7 +61,7 @@ const OF_SESSIONS: Scopes = Scopes::of(&[
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct NewKey {
     /// For people; 1 to 100 characters.
-    #[schema(min_length = 1, max_length = 100, example = "shop")]
+    #[schema(value_type = Label)]
     name: String,
     /// What it may do; `sessions:*` is both of sessions. No more than you may yourself.
     #[schema(schema_with = scopes_schema)]
@@ -80,13 +78,10 @@ pub(super) struct NewKey {
 
 /// Words that name scopes: more of them are understood on the way in than are ever given out.
 fn scopes_schema() -> utoipa::openapi::schema::Array {
-    use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
-    let word = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .pattern(Some(r"^(?:\*|[a-z]+:(?:\*|[a-z]+))$"))
-        .min_length(Some(1))
-        .max_length(Some(32));
-    let words = ArrayBuilder::new().items(word).min_items(Some(1)).max_items(Some(64));
+    use utoipa::openapi::schema::ArrayBuilder;
+    let words = Scopes::words();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words = ArrayBuilder::new().items(one_of(&words)).min_items(Some(1)).max_items(Some(64));
     words.examples([serde_json::json!(["sessions:read", "messages:send"])]).build()
 }
 
@@ -100,7 +95,7 @@ pub(super) struct Made {
     /// Which.
     key_id: KeyId,
     /// For people.
-    #[schema(min_length = 1, max_length = 100, example = "shop")]
+    #[schema(value_type = Label)]
     name: String,
     /// What it is known by in lists.
     #[schema(max_length = 8, example = "AAAAAAAA")]
@@ -128,14 +123,17 @@ type Fresh = (StatusCode, [(HeaderName, HeaderValue); 2], Json<Made>);
     tag = "keys",
     extensions(("x-asks-anew" = json!(true))),
     request_body = NewKey,
-    responses((status = 201, description = "Made; `Location` says where", body = Made))
+    responses(
+        (status = 201, description = "Made; `Location` says where", body = Made),
+        (status = 404, description = "There is no such session"),
+    )
 )]
 pub(super) async fn create(
     caller: Caller,
     State(api): State<Arc<Api>>,
     Submitted { body, .. }: Submitted<NewKey>,
 ) -> Result<Fresh> {
-    let name = named(body.name)?;
+    let name = label("name", body.name)?;
     let scopes = asked(&body.scopes)?;
     within(&caller, scopes)?;
     let sessions = limited(&api, &caller, scopes, body.session_ids).await?;
@@ -259,18 +257,6 @@ pub(super) async fn rotate(
     fresh(made)
 }
 
-fn named(name: String) -> Result<String, Error> {
-    let count = name.chars().take(NAME_LIMIT + 1).count();
-    if (1..=NAME_LIMIT).contains(&count)
-        && !name.chars().any(char::is_control)
-        && name.trim().len() == name.len()
-    {
-        return Ok(name);
-    }
-    let detail = format!("must be 1 to {NAME_LIMIT} characters without spaces around them");
-    Err(Error::invalid("name", "invalid_name", detail))
-}
-
 fn asked(words: &[String]) -> Result<Scopes, Error> {
     let named = |error: Error| Error { field: Some("scopes".to_owned()), ..error };
     let scopes = Scopes::parse(words.iter().map(String::as_str)).map_err(named)?;
@@ -309,11 +295,8 @@ async fn limited(
     sessions.dedup();
     for session in &sessions {
         if api.queries.session(caller.tenant, *session).await?.is_none() {
-            return Err(Error::invalid(
-                "sessionIds",
-                "session_not_found",
-                "names a session that is not there",
-            ));
+            let missing = Error::not_found("session_not_found", "names a session that is not there");
+            return Err(Error { field: Some("sessionIds".to_owned()), ..missing });
         }
     }
     Ok(Some(sessions))
@@ -369,11 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_a_name_and_scopes() {
-        assert!(named("shop".to_owned()).is_ok());
-        for bad in ["", " a", "a\n", &"x".repeat(101)] {
-            assert_eq!(named(bad.to_owned()).unwrap_err().code, "invalid_name", "{bad:?}");
-        }
+    fn a_key_has_scopes() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         assert_eq!(asked(&words(&["sessions:*"])).unwrap().iter().count(), 2);
         let error = asked(&words(&["sessions:all"])).unwrap_err();

@@ -123,7 +123,7 @@ pub(super) struct Acceptance {
     password: String,
     /// What they want to be called, if not as they were invited.
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 100, example = "Ana")]
+    #[schema(value_type = Option<PersonName>)]
     name: Option<String>,
 }
 

@@ -83,7 +83,7 @@ pub(super) struct NewUser {
     email: String,
     /// What they are called.
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 100, example = "Ada Lovelace")]
+    #[schema(value_type = Option<PersonName>)]
     name: Option<String>,
     /// What they may do; `member` when absent.
     #[serde(default)]
@@ -166,7 +166,7 @@ pub(super) async fn show(
 pub(super) struct Change {
     /// What they are called.
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 100, example = "Ada Lovelace")]
+    #[schema(value_type = Option<PersonName>)]
     name: Option<String>,
     /// What they may do.
     #[serde(default)]
@@ -306,7 +306,7 @@ async fn moved(
 }
 
 async fn commit(api: &Api, save: SaveUser, key: Option<Idempotency>) -> Result<Answer> {
-    let (id, next) = (save.user.id, save.expected.map_or(1, |version| version + 1));
+    let (id, next) = (save.user.id, save.expected.map_or(1, |version| version.saturating_add(1)));
     let view = UserView { version: next, updated_at: save.at, ..save.user.clone().into() };
     let response = serde_json::to_value(view).map_err(Error::bug)?;
     let save = SaveUser { response, idempotency: key, ..save };

@@ -82,9 +82,10 @@ impl FromStr for Levels {
                 None if is_ours(directive) => (directive, "trace"),
                 None => ("", directive),
             };
-            let level: LevelFilter = level
-                .parse()
-                .map_err(|_unknown| refuse("a level is error, warn, info, debug, trace or off"))?;
+            let level: LevelFilter = Some(level)
+                .filter(|level| level.bytes().all(|byte| byte.is_ascii_lowercase()))
+                .and_then(|level| level.parse().ok())
+                .ok_or_else(|| refuse("a level is error, warn, info, debug, trace or off"))?;
             let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"_:/.-".contains(&byte);
             if directive.contains('=') && part.is_empty() || !part.bytes().all(fine) {
                 return Err(refuse("a part is named as recado::actors, without spans or fields"));
@@ -138,7 +139,6 @@ mod tests {
             "info,wacore=debug",
             "Client/Group=trace",
             "trace,w=trace,rec=trace",
-            "5",
         ] {
             for other in ["whatsapp_rust::client", "wacore::x", "Client/Group", "recipe"] {
                 assert!(!passes(asked, other, Level::INFO), "{asked}: {other}");
@@ -168,6 +168,8 @@ mod tests {
             "",
             " , ",
             "loud",
+            "3",
+            "Info",
             "info,recado=sometimes",
             "=debug",
             "recado[span]=debug",

@@ -2,6 +2,7 @@
 //!
 //! As text they stand with spaces between, in one order; on input `sessions:*` is all of a family and `*` is all.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -154,6 +155,15 @@ impl Scopes {
         words.into_iter().try_fold(Self::NONE, |all, word| Ok(all.or(Self::word(word)?)))
     }
 
+    /// Every word that [`Self::parse`] understands.
+    #[must_use]
+    pub fn words() -> BTreeSet<String> {
+        let families = Scope::ALL.iter().filter_map(|scope| scope.as_str().split_once(':'));
+        let families = families.map(|(family, _)| format!("{family}:*"));
+        let each = Scope::ALL.iter().map(|scope| scope.as_str().to_owned());
+        families.chain(each).chain(["*".to_owned()]).collect()
+    }
+
     fn word(word: &str) -> Result<Self, Error> {
         if word == "*" {
             return Ok(Self::ALL);
@@ -219,6 +229,7 @@ mod tests {
         assert_eq!("*".parse::<Scopes>().unwrap(), Scopes::ALL);
         assert_eq!("sessions:*".parse::<Scopes>().unwrap().to_string(), "sessions:read sessions:write");
         assert_eq!("".parse::<Scopes>().unwrap(), Scopes::NONE);
+        assert!(Scopes::words().iter().all(|word| word.parse::<Scopes>().is_ok_and(|some| !some.is_empty())));
         for bad in
             ["sessions", "sessions:", "session:*", ":*", "**", "sessions:read,messages:read", "Sessions:read"]
         {

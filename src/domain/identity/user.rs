@@ -12,6 +12,7 @@ use super::mail::{MailAddress, PersonName};
 use super::role::Role;
 use super::words;
 use crate::domain::ids::{TenantId, UserId};
+use crate::domain::label::Label;
 use crate::domain::time::Timestamp;
 
 words! {
@@ -214,7 +215,7 @@ pub struct TenantView {
     pub tenant_id: TenantId,
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(min_length = 1, max_length = 100, example = "Example Ltd")]
+    #[schema(value_type = Option<Label>)]
     pub name: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
