@@ -15,6 +15,7 @@
 #[path = "../servers/mod.rs"]
 mod servers;
 
+mod people;
 mod process;
 mod settings;
 mod story;

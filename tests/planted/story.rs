@@ -32,7 +32,7 @@ pub struct Out {
     pub for_its_owner: Vec<(String, String)>,
 }
 
-struct Story<'a> {
+pub struct Story<'a> {
     service: &'a Service,
     sandbox: Sandbox,
     http: reqwest::Client,
@@ -42,7 +42,7 @@ struct Story<'a> {
 
 impl Story<'_> {
     /// Asks; the answer is kept for the search.
-    async fn call(
+    pub async fn call(
         &self,
         method: &str,
         path: &str,
@@ -65,6 +65,11 @@ impl Story<'_> {
         let text = response.text().await.unwrap();
         self.out.lock().unwrap().for_its_owner.push((path.to_owned(), text.clone()));
         (status, serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// The last answer is not searched: its secret is given out there, and is not to be seen elsewhere.
+    pub fn given_out_here(&self) {
+        self.out.lock().unwrap().for_its_owner.pop();
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -93,8 +98,7 @@ impl Story<'_> {
         let path = format!("/sessions/{session}/qr");
         let code = until("a QR code", async || {
             let (status, body) = self.call("GET", &path, None, &[]).await;
-            // It is given out here; it is not to be seen elsewhere.
-            self.out.lock().unwrap().for_its_owner.pop();
+            self.given_out_here();
             (status == 200).then(|| body["qr"].as_str().unwrap().to_owned())
         })
         .await;
@@ -232,7 +236,7 @@ impl Story<'_> {
 }
 
 /// The whole story.
-pub async fn run(service: &Service, key: &Path, planted: &mut Planted) -> Out {
+pub async fn run(service: &Service, key_file: &Path, planted: &mut Planted) -> Out {
     recado::commands::service::install_crypto();
     let http = reqwest::Client::builder().timeout(SOON).build().unwrap();
     let ready = http.get(format!("{}/readyz", service.base));
@@ -242,7 +246,7 @@ pub async fn run(service: &Service, key: &Path, planted: &mut Planted) -> Out {
         answer.status().is_success().then_some(())
     })
     .await;
-    let key = until("the first key", async || std::fs::read_to_string(key).ok()).await.trim().to_owned();
+    let key = until("the first key", async || std::fs::read_to_string(key_file).ok()).await.trim().to_owned();
     planted.secret("the API key", &key);
     for number in [ANA, BRUNO, NOBODY, STRAY] {
         planted.personal("a phone number", number);
@@ -254,6 +258,7 @@ pub async fn run(service: &Service, key: &Path, planted: &mut Planted) -> Out {
     let story = Story { service, sandbox, http, key, out: std::sync::Mutex::default() };
     story.talk(planted).await;
     story.trouble(planted).await;
+    story.people(&key_file.with_file_name("data").join("mail"), planted).await;
     story.dial().await;
     let mut after = "0".to_owned();
     loop {
