@@ -44,6 +44,8 @@ pub(super) struct Fetched {
     pub(super) lost: usize,
     /// There was nothing left to claim.
     pub(super) claimed: bool,
+    /// The stream did not answer, and may have handed out entries that nobody read.
+    pub(super) unheard: bool,
 }
 
 impl Fetch {
@@ -99,7 +101,7 @@ impl Fetch {
             return Err(error);
         }
         self.known = head;
-        self.fill().await
+        Ok(Fetched { unheard: true, ..self.fill().await? })
     }
 
     /// What the stream did not give, from the table.
@@ -110,6 +112,6 @@ impl Fetch {
         entries.retain(|entry| entry.position <= self.known);
         let upto = entries.first().map_or(self.known, |first| Position(first.position.0 - 1));
         let lost = usize::try_from(upto.0 - self.seen.0).unwrap_or_default();
-        Ok(Fetched { entries, known: self.known, skip: upto, lost, claimed: false })
+        Ok(Fetched { entries, known: self.known, skip: upto, lost, ..Fetched::default() })
     }
 }

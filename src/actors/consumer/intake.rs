@@ -67,6 +67,9 @@ impl State {
 
     pub(super) fn fetched(&mut self, fetched: Fetched) {
         self.troubles = 0;
+        if fetched.unheard {
+            self.start_anew();
+        }
         let Some(progress) = &mut self.progress else { return };
         if fetched.lost > 0 {
             let (log, lost) = (self.key.log, fetched.lost);

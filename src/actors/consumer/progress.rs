@@ -1,7 +1,8 @@
 //! How far a group is: the cursor, and what is handled beyond it.
 //!
 //! Promises: the cursor never passes an entry that is not handled; an entry is admitted once, whether the stream hands
-//! it out again, claims it back, or the table fills a gap with it.
+//! it out again, claims it back, or the table fills a gap with it; one that came more often is acknowledged once more
+//! when it is stored, since the first acknowledgement may have been before the stream handed it out.
 
 use std::collections::BTreeSet;
 
@@ -32,6 +33,8 @@ pub(super) struct Progress {
     inbox: BTreeSet<Position>,
     /// Handled and not stored.
     unsaved: Vec<(Position, EventId)>,
+    /// Came again before they were stored as handled.
+    again: BTreeSet<Position>,
 }
 
 /// What is to be stored, and acknowledged afterwards.
@@ -58,6 +61,7 @@ impl Progress {
             handled: inbox.clone(),
             inbox,
             unsaved: Vec::new(),
+            again: BTreeSet::new(),
         };
         progress.skip(state.cursor);
         progress
@@ -82,7 +86,11 @@ impl Progress {
         }
         // What is handled and not stored yet must not be acknowledged yet: a crash would lose it.
         let new = !self.handled.contains(&position) && self.open.insert(position);
-        if new { Admission::New } else { Admission::Open }
+        if new {
+            return Admission::New;
+        }
+        self.again.insert(position);
+        Admission::Open
     }
 
     /// Nothing up to here will come any more, nor what follows it and is handled.
@@ -116,12 +124,15 @@ impl Progress {
         Some(Save { cursor: reached, handled: std::mem::take(&mut self.unsaved) })
     }
 
-    pub(super) fn saved(&mut self, save: &Save) {
+    /// Those that came again in the meantime, to be acknowledged now.
+    pub(super) fn saved(&mut self, save: &Save) -> Vec<Position> {
         self.cursor = self.cursor.max(save.cursor);
         self.inbox.extend(save.handled.iter().map(|(position, _)| *position));
         let above = self.cursor.plus(1);
         self.inbox = self.inbox.split_off(&above);
         self.handled = self.handled.split_off(&above);
+        let stored = |at: &Position| *at <= self.cursor || self.inbox.contains(at);
+        self.again.extract_if(.., stored).collect()
     }
 
     pub(super) fn not_saved(&mut self, save: Save) {
@@ -159,15 +170,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handled_and_not_stored_is_not_acknowledged_when_it_comes_again() {
+    fn what_comes_again_is_acknowledged_when_it_is_stored_and_not_before() {
         let mut progress = Progress::new(&GroupState::default());
         assert_eq!(progress.admit(Position(1)), Admission::New);
         progress.settle(Position(1), EventId::new());
         assert_eq!(progress.admit(Position(1)), Admission::Open);
         let save = progress.save().unwrap();
         assert_eq!(progress.admit(Position(1)), Admission::Open);
-        progress.saved(&save);
+        assert_eq!(progress.admit(Position(2)), Admission::New);
+        assert_eq!(progress.admit(Position(2)), Admission::Open);
+        assert_eq!(progress.saved(&save), [Position(1)]);
         assert_eq!(progress.admit(Position(1)), Admission::Handled);
+        progress.settle(Position(2), EventId::new());
+        let save = progress.save().unwrap();
+        assert_eq!(progress.saved(&save), [Position(2)]);
+        assert_eq!(progress.saved(&save), []);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl State {
             Record::Progress(save, _) => {
                 telemetry::deliveries(group, "handled", save.handled.len());
                 if let Some(progress) = &mut self.progress {
-                    progress.saved(&save);
+                    self.acks.extend(progress.saved(&save));
                     telemetry::consumer_lag(self.key.shard, group, progress.cursor(), progress.seen());
                 }
             }

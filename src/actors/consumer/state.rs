@@ -209,13 +209,18 @@ impl State {
         Ok(())
     }
 
+    /// Reads under a new name, and first takes over what the old one was handed and did not hear.
+    pub(super) fn start_anew(&mut self) {
+        self.consumer = Uuid::now_v7().to_string();
+        self.claim = Some(Duration::ZERO);
+    }
+
     /// Something of our own failed: claim what may have got lost on the way, after a pause.
     pub(super) fn trouble(&mut self, myself: &ActorRef<Msg>, error: &Error) {
         if self.troubles == 0 {
             tracing::warn!(group = self.args.group, shard = %self.key.shard, %error, "a consumer is held up; trying on");
         }
-        self.consumer = Uuid::now_v7().to_string();
-        self.claim = Some(Duration::ZERO);
+        self.start_anew();
         let schedule = Schedule::exponential(Duration::from_millis(200), Duration::from_secs(5));
         let wait = schedule.delay(self.troubles).max(Duration::from_millis(20));
         self.troubles = self.troubles.saturating_add(1);
