@@ -112,7 +112,7 @@ impl Connection {
     ) -> LinkEnd {
         let mut permit = Some(permit);
         let mut watchdog = Watchdog::new(self.shared.config.timeouts);
-        let run = Box::pin(self.client.run());
+        let run = Box::pin(self.tasks.in_turn(self.client.run()));
         tokio::pin!(run);
         let forced = loop {
             tokio::select! {
@@ -138,7 +138,7 @@ impl Connection {
         let limit = self.shared.config.timeouts.close;
         let disconnected = async {
             // Also when the connection is gone already: it stops the client's other tasks.
-            if timeout(limit, self.client.disconnect()).await.is_err() {
+            if timeout(limit, self.tasks.in_turn(self.client.disconnect())).await.is_err() {
                 tracing::warn!("a connection did not end in time and is dropped");
             }
         };

@@ -36,6 +36,7 @@ const LOOK: Duration = Duration::from_millis(50);
 struct Live {
     client: Arc<Client>,
     watcher: Arc<Watcher>,
+    tasks: Arc<Tasks>,
 }
 
 /// A link through whatsapp-rust.
@@ -124,7 +125,11 @@ impl Link for WebLink {
             }
         };
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = connection.tasks.clone();
-        self.set_live(Some(Live { client: connection.client.clone(), watcher: connection.watcher.clone() }));
+        self.set_live(Some(Live {
+            client: connection.client.clone(),
+            watcher: connection.watcher.clone(),
+            tasks: connection.tasks.clone(),
+        }));
         let end = Box::pin(connection.serve(permit, closing)).await;
         self.set_live(None);
         let tasks = connection.finish();
@@ -136,11 +141,11 @@ impl Link for WebLink {
 
     async fn send(&self, message: &NewMessage) -> Result<(), SendError> {
         let live = self.live().filter(|live| live.watcher.seen().connected && live.client.is_logged_in());
-        let Some(Live { client, watcher }) = live else {
+        let Some(Live { client, watcher, tasks }) = live else {
             return Err(SendError::NotNow("the session is not connected".to_owned()));
         };
         let limit = self.shared.config.timeouts.send;
-        if let Ok(sent) = timeout(limit, Box::pin(send::send(&client, message))).await {
+        if let Ok(sent) = timeout(limit, tasks.in_turn(send::send(&client, message))).await {
             return sent;
         }
         // Whatever it waits for, others wait for it too: only a new connection helps.
@@ -166,7 +171,7 @@ impl Link for WebLink {
     }
 
     async fn logout(&self) -> Result<()> {
-        let Live { client, watcher } = self.live().ok_or_else(not_connected)?;
+        let Live { client, watcher, .. } = self.live().ok_or_else(not_connected)?;
         let me: Jid = client.pn().filter(|pn| trust::is_linked(Some(pn))).ok_or_else(not_connected)?;
         watcher.expect_logout(true);
         match timeout(LOGOUT, client.execute(RemoveCompanionDeviceSpec::new(&me))).await {
