@@ -28,7 +28,7 @@ pub(super) enum Need {
 use Need::{Anyone, May, MayAll, Open, Person};
 
 /// Every route.
-pub(super) const NEEDS: [(&str, &str, Need); 58] = [
+pub(super) const NEEDS: [(&str, &str, Need); 59] = [
     ("POST", "/sessions", MayAll(Scope::SessionsWrite)),
     ("GET", "/sessions", May(Scope::SessionsRead)),
     ("GET", "/sessions/{id}", May(Scope::SessionsRead)),
@@ -61,6 +61,7 @@ pub(super) const NEEDS: [(&str, &str, Need); 58] = [
     ("POST", "/auth/mail/change", Person),
     ("POST", "/auth/mail/confirm", Open),
     ("POST", "/auth/invitations/accept", Open),
+    ("GET", "/auth/links/{purpose}", Open),
     ("GET", "/auth/me", Anyone),
     ("GET", "/auth/logins", Person),
     ("DELETE", "/auth/logins", Person),

@@ -72,6 +72,7 @@ pub(super) const CODES: &[Code] = &[
     code(400, "invalid_path", "the path is not UTF-8"),
     code(400, "invalid_phone", "no phone number of 7 to 15 digits with country code"),
     code(400, "invalid_position", "`after` is not a cursor of this service's events"),
+    code(400, "invalid_purpose", "no link is for that"),
     code(400, "invalid_role", "there is no such role"),
     code(400, "invalid_sessions", "`sessionIds` does not name 1 to 100 sessions"),
     code(400, "invalid_text", "the text is not 1 to 65,536 bytes"),

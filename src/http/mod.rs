@@ -27,6 +27,7 @@ mod key_text;
 mod keys;
 mod lifecycle;
 mod limits;
+mod links;
 mod login;
 mod logins;
 mod messages;
@@ -50,7 +51,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::routing::post;
+use axum::routing::{get, post};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -208,6 +209,7 @@ fn logins() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(account::change_mail))
         .routes(routes!(proofs::confirm_mail))
         .routes(routes!(proofs::accept))
+        .routes(routes!(links::page))
         .routes(routes!(login::login))
         .routes(routes!(login::refresh))
         .routes(routes!(login::logout))
@@ -245,7 +247,9 @@ fn app(api: Arc<Api>) -> Router {
     let cors = cors(&api.config.cors_origins);
     let app = if api.config.serves {
         let (router, _) = routes().split_for_parts();
-        router.merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", openapi()))
+        router
+            .route(links::SCRIPT, get(links::script))
+            .merge(SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", openapi()))
     } else {
         signs_of_life().split_for_parts().0
     };

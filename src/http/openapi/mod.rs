@@ -15,6 +15,7 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
 use super::error::Details;
+use crate::domain::identity::Purpose;
 
 pub(super) use closed::{ContentToSend, EndpointToUse};
 
@@ -41,7 +42,7 @@ pub(super) use closed::{ContentToSend, EndpointToUse};
         (name = "operation", description = "How the service is"),
     ),
     security(("key" = [])),
-    components(schemas(Details<'static>)),
+    components(schemas(Details<'static>, Purpose)),
 )]
 struct Head;
 

@@ -27,6 +27,27 @@ async fn somebody_registers_proves_their_address_and_owns_a_tenant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_opens_a_page_that_holds_nothing_and_may_load_its_script_alone() {
+    let rig = Rig::start().await;
+    let page = rig.call("GET", "/auth/links/reset", None, None, &[]).await;
+    assert_eq!(
+        (page.status, &page.headers["content-type"]),
+        (200, &"text/html; charset=utf-8".parse().unwrap())
+    );
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{policy}");
+    assert_eq!(page.headers["referrer-policy"], "no-referrer");
+    let script = rig.call("GET", "/auth/link.js", None, None, &[]).await;
+    assert_eq!(
+        (script.status, &script.headers["content-type"]),
+        (200, &"text/javascript; charset=utf-8".parse().unwrap())
+    );
+    let unknown = rig.call("GET", "/auth/links/nothing", None, None, &[]).await;
+    assert_eq!(unknown.code(), (400, "invalid_purpose"));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_answer_tells_who_has_an_account() {
     let rig = Rig::start().await;
     rig.owner("ana@example.org").await;

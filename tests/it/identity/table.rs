@@ -107,6 +107,7 @@ pub const ROWS: &[Row] = &[
     ),
     row("POST", "/auth/mail/confirm", NO_TOKEN, Open, 400),
     row("POST", "/auth/invitations/accept", NO_TOKEN_PASSWORD, Open, 400),
+    at(row("GET", "/auth/links/{purpose}", "", Open, 200), "/auth/links/verify"),
     row("GET", "/auth/me", "", Anyone, 200),
     row("GET", "/auth/logins", "", Person, 200),
     row("DELETE", "/auth/logins", "", Person, 204),

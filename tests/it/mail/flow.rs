@@ -143,7 +143,7 @@ async fn a_token_is_mailed_once_in_the_persons_language_and_is_the_one_that_was_
     let text = token(&mails[0]);
     assert_eq!(folder.tokens().text("verify", issued.id.0).unwrap(), text);
     assert_eq!(recado::infra::one_time::hash(&text), issued.hash);
-    assert!(body(&mails[0]).contains(&format!("{BASE}/auth/verify#token={text}")));
+    assert!(body(&mails[0]).contains(&format!("{BASE}/auth/links/verify#token={text}")));
     assert!(service.stop().await);
 
     // A restart sends nothing again: the next mail is the next person's.

@@ -75,7 +75,7 @@ impl Template {
         }
     }
 
-    /// The page that its link opens, which is also the route that takes its token in a POST; none where it has no token.
+    /// The route that takes its token in a POST; none where it has no token.
     #[must_use]
     pub fn path(self) -> Option<&'static str> {
         match self {
@@ -94,7 +94,7 @@ impl Template {
         let path = self.path().unwrap_or_default();
         let route = format!("POST {}{path}", facts.base);
         // Behind a # it reaches no server and no log on its way.
-        let link = format!("{}{path}#token={}", facts.base, facts.token);
+        let link = format!("{}/auth/links/{}#token={}", facts.base, self.as_str(), facts.token);
         let service = facts.base.split_once("://").map_or(facts.base.as_str(), |(_, host)| host);
         let values = [
             ("{service}", service),
@@ -187,6 +187,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::identity::Purpose;
 
     fn facts() -> Facts {
         Facts {
@@ -231,7 +232,9 @@ mod tests {
                 }
                 assert!(words.html.contains(&format!("<html lang=\"{locale}\">")));
                 if let Some(path) = template.path() {
-                    let link = format!("https://recado.example.org{path}#token=AZ-_09");
+                    let page = format!("/auth/links/{}", template.as_str());
+                    assert!(template.as_str().parse::<Purpose>().is_ok());
+                    let link = format!("https://recado.example.org{page}#token=AZ-_09");
                     assert!(words.text.contains(&format!("\n\n{link}\n\n")), "{}", words.text);
                     assert!(words.html.contains(&format!("<a href=\"{link}\">{link}</a>")), "{}", words.html);
                     assert!(words.html.contains("<code>AZ-_09</code>"));
