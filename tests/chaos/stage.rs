@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use sqlx::Connection;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::bursts::{self, Inbound};
 use crate::check::{self, Log, Positions};
+use crate::cluster::audit::connect;
 use crate::cluster::standby::Replica;
 use crate::cluster::streams::caught_up;
 use crate::cluster::{Cluster, Made, SHARDS, audit, effects};
@@ -96,8 +98,30 @@ impl Stage {
     /// Waits until every session is connected, as WhatsApp sees it; how long that took.
     pub(crate) async fn all_online(&self) -> Result<Duration> {
         let count = self.accounts.len() as u64;
-        let waited = online(&self.cluster.sandbox, count, AGAIN).await;
-        waited.with_context(|| self.cluster.last_words())
+        match online(&self.cluster.sandbox, count, AGAIN).await {
+            Ok(waited) => Ok(waited),
+            Err(error) => Err(error.context(self.whereabouts().await).context(self.cluster.last_words())),
+        }
+    }
+
+    /// Every session: its state, its owner, and whether WhatsApp sees it. For an error.
+    pub(crate) async fn whereabouts(&self) -> String {
+        let sql = "select id::text, state || ' ' || reason || ', shard ' || shard || ' of ' || coalesce(node, 'nobody') \
+                   || ' ' || address from sessions left join leases using (shard)";
+        let asked = async {
+            let mut conn = connect(&self.cluster.tables).await?;
+            let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&mut conn).await?;
+            conn.close().await?;
+            let (mut all, mut admin) = (String::new(), self.cluster.sandbox.api());
+            for account in self.accounts.iter() {
+                let view = admin.get(&format!("/admin/accounts/{}", account.phone)).await?;
+                let row = rows.iter().find(|(id, _)| *id == account.session);
+                let row = row.map_or("not in the tables", |(_, row)| row);
+                all += &format!("\n  {}: {row}; {}", account.session, view["devices"]);
+            }
+            Ok::<_, anyhow::Error>(all)
+        };
+        asked.await.unwrap_or_else(|error| format!("unknown: {error}"))
     }
 
     /// Waits until what is committed now is in the streams; how long that took.

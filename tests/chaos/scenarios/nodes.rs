@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use recado::domain::time::{Timestamp, now};
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
-use crate::cluster::node::Program;
+use crate::cluster::audit::connect;
+use crate::cluster::node::{Node, Program};
 use crate::cluster::{LEASE, Made};
 use crate::rig::figures::{round, say};
 use crate::rig::setting;
-use crate::stage::{Size, Stage, play, play_sized};
+use crate::stage::{AGAIN, Size, Stage, play, play_sized};
 use crate::verdict::Verdict;
 
 /// 22: one node after the other is killed at a random moment, and with it the relays and consumers of its shards.
@@ -74,19 +78,18 @@ pub(super) async fn pauses(stage: &mut Stage) -> Result<Value> {
     let pauses = stage.size.faults;
     for pause in 0..pauses {
         let victim = stage.chance.below(stage.cluster.nodes.len());
-        stage.cluster.nodes[victim].pause()?;
+        stage.all_online().await?;
         let before = stage.overlaps().await?;
+        stage.cluster.nodes[victim].pause()?;
+        let (paused, mut conn) = (now(), connect(&stage.cluster.tables).await?);
+        let held = sessions_of(&mut conn, &stage.cluster.nodes[victim]).await?;
         sleep(Duration::from_secs(2 * LEASE) + stage.chance.between(0, 1_000)).await;
         stage.cluster.shared(stage.cluster.nodes.len() - 1).await?;
-        stage.all_online().await?;
-        sleep(Duration::from_secs(2)).await;
-        // Its links were open all the time, since nobody told WhatsApp that it hangs: each was taken over once.
+        connected_since(stage, &mut conn, &held, paused).await?;
+        conn.close().await?;
+        // Its links were open all the time, since nobody told WhatsApp that it hangs: each is taken over once.
         let taken = stage.overlaps().await? - before;
-        ensure!(
-            taken <= stage.accounts.len() as u64,
-            "{taken} links taken over of {} sessions",
-            stage.accounts.len()
-        );
+        ensure!(taken <= held.len() as u64, "{taken} links were taken over of {}", held.len());
         stage.forgiven += taken;
         stage.cluster.nodes[victim].go_on()?;
         stage.cluster.nodes[victim].ready().await?;
@@ -94,6 +97,35 @@ pub(super) async fn pauses(stage: &mut Stage) -> Result<Value> {
         say(&format!("  pause {} of node {victim}: {taken} links taken over, and it is back", pause + 1));
     }
     Ok(json!({"pauses": pauses, "linksTakenOverWhilePaused": stage.forgiven}))
+}
+
+/// The sessions of a node.
+async fn sessions_of(conn: &mut PgConnection, node: &Node) -> Result<Vec<Uuid>> {
+    let sql = "select id from sessions join leases using (shard) where address = $1 and deleted_at is null";
+    Ok(sqlx::query_scalar(sql).bind(format!("http://{}", node.addr())).fetch_all(conn).await?)
+}
+
+/// Waits until all of these have been connected anew since a moment.
+async fn connected_since(
+    stage: &Stage,
+    conn: &mut PgConnection,
+    sessions: &[Uuid],
+    since: Timestamp,
+) -> Result<()> {
+    let sql =
+        "select count(*) from sessions where id = any($1) and state = 'connected' and connected_at > $2";
+    let started = Instant::now();
+    loop {
+        let count: i64 = sqlx::query_scalar(sql).bind(sessions).bind(since.0).fetch_one(&mut *conn).await?;
+        if usize::try_from(count)? == sessions.len() {
+            return Ok(());
+        }
+        if started.elapsed() > AGAIN {
+            let where_all_are = stage.whereabouts().await;
+            bail!("{count} of {} sessions were taken over within {AGAIN:?}: {where_all_are}", sessions.len());
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Waits until the sessions of a killed node are connected again: first its links must have gone.

@@ -50,13 +50,13 @@ pub(crate) async fn flushed() -> Result<Verdict> {
             say(&format!("  flush {}: caught up after {:.2} s", flush + 1, caught_up.as_secs_f64()));
         }
         let groups = groups(stage).await?;
-        anyhow::ensure!(groups == 2 * usize::from(SHARDS), "{groups} groups after the flushes");
+        anyhow::ensure!(groups == 3 * usize::from(SHARDS), "{groups} groups after the flushes");
         Ok(json!({"flushes": flushes, "groups": groups, "catchUpSecondsMost": round(slowest.as_secs_f64())}))
     })
     .await
 }
 
-/// How many groups read the streams: one of commands and one of events on each shard.
+/// How many groups read the streams: one of commands, one of events and one that mails, on each shard.
 async fn groups(stage: &Stage) -> Result<usize> {
     let mut conn = connect(stage.redis()?).await?;
     let mut groups = 0;
