@@ -28,8 +28,7 @@ pub(crate) async fn one_node_cut_off() -> Result<Verdict> {
             let way = way(stage, victim, what);
             if silent { way.flow(Flow::Hold, Flow::Hold) } else { way.refuse() }
             let noticed = not_ready(stage, victim).await?;
-            let rest = Duration::from_secs(3 * LEASE).saturating_sub(started.elapsed());
-            sleep(rest + stage.chance.between(0, 500)).await;
+            sleep(long(what).saturating_sub(started.elapsed()) + stage.chance.between(0, 500)).await;
             stage.accepted_more(5).await?;
             if what == "postgres" {
                 // Its shards are others' by now.
@@ -58,12 +57,18 @@ pub(crate) async fn one_node_cut_off() -> Result<Verdict> {
     .await
 }
 
+/// How long a node is cut off. Without Postgres: past its lease, and until the other side gives up what was begun and
+/// nobody ends. Without Redis it keeps its shards: past a lease is enough to see that.
+fn long(what: &str) -> Duration {
+    Duration::from_secs(if what == "postgres" { 2 * LEASE + 1 } else { LEASE + 1 })
+}
+
 /// Both servers are far away from every node for a while: everything goes on, slower. How long twenty accepts took.
 async fn everything_slow(stage: &Stage) -> Result<Duration> {
     let late = Flow::Delay(Duration::from_millis(20));
     let ways = || stage.cluster.nodes.iter().flat_map(|node| [&node.tables, &node.streams]);
     ways().for_each(|way| way.flow(late, late));
-    sleep(Duration::from_secs(2 * LEASE)).await;
+    sleep(Duration::from_secs(LEASE + 1)).await;
     let accepted = stage.accepted_more(20).await?;
     stage.all_online().await?;
     ways().for_each(Proxy::heal);
