@@ -30,7 +30,7 @@ async fn a_lease_taken_while_a_fenced_write_is_in_flight_comes_after_it() {
         let store = Arc::clone(&world.store);
         tokio::spawn(async move { store.commit([write].into()).await.unwrap().remove(0) })
     };
-    until_one_waits(&url).await;
+    until_some_wait(&url, 1).await;
     let taking = {
         let mut take = world.take_lease(Shard(0), "node-2");
         take.at = later(120_000);
@@ -56,6 +56,36 @@ async fn a_lease_taken_while_a_fenced_write_is_in_flight_comes_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_given_back_while_a_fenced_write_is_in_flight_is_held_until_its_end() {
+    let (world, url) = world().await;
+    let session = world.session().await;
+    let message = world.accepted(session, 1).await.remove(0);
+    assert_eq!(world.take(session, 1).await.len(), 1);
+    let mut other = beside(&url).await;
+    run(&mut other, &format!("begin; select * from sessions where id = '{session}' for update")).await;
+    let write = world.progress(session, &message.wa_id, &[MessageState::Sent]);
+    let in_flight = {
+        let store = Arc::clone(&world.store);
+        tokio::spawn(async move { store.commit([write].into()).await.unwrap().remove(0) })
+    };
+    until_some_wait(&url, 1).await;
+    let giving_back = {
+        let (node, fence) = (store(&url).await, world.fence);
+        tokio::spawn(async move { node.commit([Write::ReleaseLease(fence)].into()).await.unwrap().remove(0) })
+    };
+    until_some_wait(&url, 2).await;
+    let held = super::count(
+        &mut beside(&url).await,
+        "select count(*) from leases where shard = 0 and node is not null",
+    );
+    assert_eq!(held.await, 1);
+    run(&mut other, "rollback").await;
+    assert!(matches!(in_flight.await.unwrap(), Ok(Outcome::Done)), "it had the right when it began");
+    assert!(matches!(giving_back.await.unwrap(), Ok(Outcome::Done)));
+    assert_eq!(world.message_view(message.id).await.state, MessageState::Sent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fenced_write_that_meets_a_take_over_changes_nothing() {
     let (world, url) = world().await;
     let session = world.session().await;
@@ -73,7 +103,7 @@ async fn a_fenced_write_that_meets_a_take_over_changes_nothing() {
         let store = Arc::clone(&world.store);
         tokio::spawn(async move { store.commit(writes.into()).await.unwrap() })
     };
-    until_one_waits(&url).await;
+    until_some_wait(&url, 1).await;
     run(&mut other, "commit").await;
     let answers = meeting.await.unwrap();
     assert_eq!(answers.iter().map(code).collect::<Vec<_>>(), ["fenced", "fenced", ""]);
@@ -131,13 +161,13 @@ async fn a_lease_asked_for_by_twenty_nodes_at_once_has_one_holder() {
     assert!(matches!(won.as_slice(), [Outcome::Lease(Some(Epoch(1)))]), "{answers:?}");
 }
 
-/// Until a connection of the store waits for a lock.
-async fn until_one_waits(url: &str) {
+/// Until so many connections of the store wait for a lock.
+async fn until_some_wait(url: &str, count: i64) {
     let mut conn = beside(url).await;
     let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     let begun = tokio::time::Instant::now();
-    while super::count(&mut conn, waiting).await == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(4), "nobody waits");
+    while super::count(&mut conn, waiting).await < count {
+        assert!(begun.elapsed() < Duration::from_secs(4), "not so many wait");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

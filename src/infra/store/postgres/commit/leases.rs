@@ -1,7 +1,8 @@
 //! Who owns a shard.
 //!
 //! Promises: an epoch is won once; a stale one is `Fenced` and changes nothing, even when the lease is taken at the same
-//! moment: a fenced write holds a share of the lease's row until its commit, and whoever takes the lease anew waits for it.
+//! moment: a fenced write holds a share of the lease's row until its commit, and whoever takes the lease anew, or gives it
+//! back, waits for it.
 //! To keep a lease is to wait for nobody.
 
 use super::Tx;
@@ -80,6 +81,8 @@ pub(super) async fn release(tx: &mut Tx<'_>, items: &[(usize, Fence)]) -> Result
         let answer = match tx.batch.leases.check(fence) {
             Ok(()) => {
                 let cells = Cells::new().int(i64::from(fence.shard.0)).int(fence.epoch.0);
+                // The update alone would pass writes that are under way: it does not change the key that they hold.
+                row(tx.conn, LOCK, Cells::new().int(i64::from(fence.shard.0))).await?;
                 execute(tx.conn, RELEASE, cells).await?;
                 tx.batch.leases.release(fence.shard);
                 Ok(Outcome::Done)
