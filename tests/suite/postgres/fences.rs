@@ -74,11 +74,8 @@ async fn a_lease_given_back_while_a_fenced_write_is_in_flight_is_held_until_its_
         tokio::spawn(async move { node.commit([Write::ReleaseLease(fence)].into()).await.unwrap().remove(0) })
     };
     until_some_wait(&url, 2).await;
-    let held = super::count(
-        &mut beside(&url).await,
-        "select count(*) from leases where shard = 0 and node is not null",
-    );
-    assert_eq!(held.await, 1);
+    let held = "select count(*) from leases where shard = 0 and node is not null";
+    assert_eq!(super::count(&mut beside(&url).await, held).await, 1);
     run(&mut other, "rollback").await;
     assert!(matches!(in_flight.await.unwrap(), Ok(Outcome::Done)), "it had the right when it began");
     assert!(matches!(giving_back.await.unwrap(), Ok(Outcome::Done)));
