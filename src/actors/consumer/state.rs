@@ -125,6 +125,7 @@ impl State {
         self.polling = Some(send_at(myself, at, || Msg::Poll));
         self.claim = self.claim.or(Some(self.args.settings.claim));
         self.look_for_letters(myself);
+        self.record_all(myself);
         self.fetch(myself);
     }
 
@@ -134,7 +135,7 @@ impl State {
         self.fetching = None;
         self.pause = None;
         loop {
-            self.record(myself);
+            self.record_all(myself);
             if self.deliveries.is_empty() && self.recording.is_none() {
                 return;
             }
