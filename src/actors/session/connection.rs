@@ -17,13 +17,17 @@ use crate::domain::session::{SessionInput, SessionState};
 use crate::domain::time::{Timestamp, now};
 use crate::domain::view::SessionView;
 use crate::domain::write::{LinkChange, Write};
-use crate::infra::gateway::{self, Account, LinkEnd, LinkEvent};
+use crate::infra::gateway::{self, Account, LinkEnd, LinkEvent, REPLACED};
 
 /// How long a person waits for a pairing code.
 const PAIRING_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// A connection up to this long counts as a failed try: the next one waits longer.
 const STABLE_AFTER: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// For so long after a session was taken over, its owner before may still be about to log in: it hung with the login on
+/// its way, and learns only with the next look at its lease that the session is no longer its own.
+const CONTESTED: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// How often in a row the server may ask for a new connection at once; linking takes one or two.
 const AGAINS: u32 = 3;
@@ -75,6 +79,8 @@ pub(super) struct Connection {
     /// Times in a row that the server asked for a new connection at once.
     agains: u32,
     connected_at: Option<tokio::time::Instant>,
+    /// When the session was taken over with a link to be opened again, until it was contested.
+    taken_over: Option<tokio::time::Instant>,
     timer: Option<ChildTask>,
 }
 
@@ -97,6 +103,16 @@ impl Connection {
     /// Whether the open link was told to close.
     pub(super) fn is_closing(&self) -> bool {
         self.link.as_ref().is_some_and(|open| open.closing)
+    }
+
+    /// The session had a link when its actor started.
+    pub(super) fn take_over(&mut self) {
+        self.taken_over = Some(tokio::time::Instant::now());
+    }
+
+    /// Whether a login that took our link's place was one of the owner before. True once: whoever does it twice means it.
+    fn was_contested(&mut self) -> bool {
+        self.taken_over.take().is_some_and(|since| since.elapsed() < CONTESTED)
     }
 
     /// Whether a try to reconnect is scheduled.
@@ -173,6 +189,9 @@ impl State {
             Some(LinkEnd::LoggedOut { reason }) => {
                 self.change(SessionInput::LoggedOut, reason, None).await?;
                 self.wipe().await
+            }
+            Some(LinkEnd::Fatal { reason }) if reason == REPLACED && self.connection.was_contested() => {
+                self.lost(reason, myself).await
             }
             Some(LinkEnd::Fatal { reason }) => self.change(SessionInput::Fail, reason, None).await,
             Some(LinkEnd::Closed) | None if self.state().wants_link() && !self.connection.is_waiting() => {

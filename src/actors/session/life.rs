@@ -42,6 +42,7 @@ impl State {
         // A command taken by an earlier incarnation and not finished is taken again.
         self.setup.ledgers.write_patiently(Write::Requeue(self.fence, self.id)).await?;
         if resume {
+            self.connection.take_over();
             self.change(SessionInput::Start, "resumed".into(), None).await?;
             self.open_link(myself).await?;
         }

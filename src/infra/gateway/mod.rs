@@ -61,6 +61,9 @@ pub enum LinkEnd {
     Closed,
 }
 
+/// Why a link is over when another login of the same device took its place.
+pub const REPLACED: &str = "replaced";
+
 /// What a link tells its session while it runs.
 #[derive(Clone, Debug)]
 pub enum LinkEvent {

@@ -21,7 +21,7 @@ use super::inbound::address;
 use crate::domain::ids::WaId;
 use crate::domain::message::MessageState;
 use crate::domain::time::{Timestamp, now};
-use crate::infra::gateway::{LinkEnd, LinkEvent, Sink};
+use crate::infra::gateway::{LinkEnd, LinkEvent, REPLACED, Sink};
 
 /// How long the engine may take to end a connection of which it knows that it is over.
 const GRACE: Duration = Duration::from_secs(3);
@@ -229,7 +229,7 @@ impl EventHandler for Watcher {
                 let reason = if requested { "requested".to_owned() } else { logout_reason(how) };
                 self.end(LinkEnd::LoggedOut { reason });
             }
-            Event::StreamReplaced(_) => self.end(fatal("replaced")),
+            Event::StreamReplaced(_) => self.end(fatal(REPLACED)),
             Event::TemporaryBan(_) => self.end(fatal("banned")),
             Event::ClientOutdated(_) => self.end(fatal("client_outdated")),
             Event::ConnectFailure(failure) => self.end(refused(failure.reason)),
