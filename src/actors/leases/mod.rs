@@ -126,8 +126,8 @@ enum Inner {
     Beaten(Result<Result<Outcome>, Panicked>),
     /// How the cluster is.
     Looked(Result<Result<Cluster>, Panicked>),
-    /// A lease was asked for at that time: to keep it, or to win it.
-    Asked(Shard, Instant, Result<Result<Option<Epoch>>, Panicked>),
+    /// A lease was asked for.
+    Asked(Asked, Result<Result<Option<Epoch>>, Panicked>),
     /// A shard has started, or not.
     Begun(Fence, Result<Result<ActorRef<supervisor::Msg>>, Panicked>),
     /// A shard has ended by itself.
@@ -136,6 +136,15 @@ enum Inner {
     Ended(Fence),
     /// A lease was given back, or will expire.
     GivenBack(Shard),
+}
+
+/// A lease that was asked for.
+#[derive(Clone, Copy)]
+struct Asked {
+    shard: Shard,
+    /// The epoch that it was to be kept in; to win it when there is none.
+    held: Option<Epoch>,
+    at: Instant,
 }
 
 /// What it holds.
@@ -249,7 +258,7 @@ impl State {
                 }
             }
             Inner::Looked(outcome) => self.saw(myself, flat(outcome)),
-            Inner::Asked(shard, at, outcome) => self.answered(myself, shard, at, flat(outcome)),
+            Inner::Asked(asked, outcome) => self.answered(myself, asked, flat(outcome)),
             Inner::Begun(fence, outcome) => self.begun(myself, fence, flat(outcome)),
             Inner::Died(fence) => {
                 if self.held.get(&fence.shard).is_some_and(|held| held.is(fence.epoch, Phase::Running)) {
@@ -324,28 +333,23 @@ impl State {
         }
         let take = self.args.take(shard, held, at);
         let ledgers = self.args.ledgers.clone();
-        let asked = Instant::now();
+        let asked = Asked { shard, held, at: Instant::now() };
         if let Some(held) = self.held.get_mut(&shard) {
-            held.asked = asked;
+            held.asked = asked.at;
         }
         let work = async move { lease(ledgers.write_patiently(take).await?) };
-        let done = move |outcome| note(Inner::Asked(shard, asked, outcome));
+        let done = move |outcome| note(Inner::Asked(asked, outcome));
         self.asking.insert(shard, task::spawn_child(myself, work, done));
     }
 
-    fn answered(
-        &mut self,
-        myself: &ActorRef<Msg>,
-        shard: Shard,
-        at: Instant,
-        outcome: Result<Option<Epoch>>,
-    ) {
+    fn answered(&mut self, myself: &ActorRef<Msg>, asked: Asked, outcome: Result<Option<Epoch>>) {
+        let Asked { shard, held: kept, at } = asked;
         self.asking.remove(&shard);
         match (outcome, self.held.get_mut(&shard)) {
             (Ok(Some(epoch)), Some(held)) if held.epoch == epoch => held.renewed = at,
-            (Ok(Some(epoch)), None) => self.begin(myself, Fence { shard, epoch }, at),
-            // Asked for before it was given up, or won in another epoch while an older one still ends.
-            (Ok(Some(_)), Some(_)) | (Ok(None), None) => (),
+            (Ok(Some(epoch)), None) if kept.is_none() => self.begin(myself, Fence { shard, epoch }, at),
+            // Kept before it was given back, or won in another epoch while an older one still ends.
+            (Ok(Some(_)), _) | (Ok(None), None) => (),
             (Ok(None), Some(held)) if held.is_renewed() => self.lose(myself, shard, "taken by another node"),
             (Ok(None), Some(_)) => (),
             (Err(error), Some(_)) => tracing::warn!(shard = %shard, %error, "a lease could not be renewed"),

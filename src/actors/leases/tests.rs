@@ -188,6 +188,43 @@ async fn a_node_that_leaves_hands_over_before_any_lease_runs_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_was_kept_before_it_was_given_back_begins_nothing() {
+    let (store, register, _folder) = store().await;
+    let a = node("a", &store, &register).await;
+    register.until("a has all", |all| all.of("a") == 4).await;
+    let leases = async || store.cluster().await.unwrap().leases;
+    let kept = leases().await;
+    let b = node("b", &store, &register).await;
+    register.until("both have half", |all| all.of("b") == 2 && all.of("a") == 2).await;
+    // The answers that come last: those of the keeps that were under way.
+    for lease in kept {
+        let asked = Asked { shard: lease.shard, held: Some(lease.epoch), at: Instant::now() };
+        a.leases.cast(note(Inner::Asked(asked, Ok(Ok(Some(lease.epoch)))))).unwrap();
+    }
+    // Two looks later, whatever it would have begun runs.
+    let of_a = async || {
+        leases()
+            .await
+            .into_iter()
+            .filter(|lease| lease.node.as_deref() == Some("a"))
+            .map(|lease| lease.expires_at)
+            .max()
+    };
+    for _ in 0..2 {
+        let (before, late) = (of_a().await, Instant::now() + SOON);
+        while of_a().await <= before {
+            assert!(Instant::now() < late, "nothing is renewed");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_eq!((register.of("a"), register.of("b")), (2, 2));
+    assert!(register.overlaps.lock().unwrap().is_empty(), "never two owners at once");
+    for node in [&a, &b] {
+        node.leases.stop_and_wait(None, None).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_that_ends_by_itself_is_won_anew_under_a_new_epoch() {
     let (store, register, _folder) = store().await;
     let a = node("a", &store, &register).await;
