@@ -39,7 +39,10 @@ impl utoipa::ToSchema for Page {}
     tag = "people",
     security(()),
     params(("purpose" = Purpose, Path, description = "What the token is for")),
-    responses((status = 200, description = "The page", body = Page, content_type = "text/html"))
+    responses(
+        (status = 200, description = "The page", body = Page, content_type = "text/html"),
+        (status = 400, description = "No link is for that"),
+    )
 )]
 pub(super) async fn page(
     Id(_purpose): Id<Purpose>,
