@@ -90,7 +90,8 @@ pub trait Stream: Send + Sync + 'static {
         count: usize,
         wait: Duration,
     ) -> Result<Vec<Entry>>;
-    /// Hands over entries that another consumer has held unacknowledged for `idle`.
+    /// Hands over entries that another consumer has held unacknowledged for `idle`; those of this one, too, unless that is
+    /// no time at all: it may have acknowledged them to a server that has forgotten it since.
     async fn claim(
         &self,
         key: StreamKey,

@@ -70,6 +70,11 @@ pub async fn what_is_held_too_long_can_be_claimed_by_another(open: impl AsyncFn(
     let claimed = stream.claim(KEY, "g", "heir", NOW, 100).await.unwrap();
     assert_eq!(positions(&claimed), [5, 6], "what it holds already is not claimed again");
     assert!(stream.claim(KEY, "g", "third", long, 100).await.unwrap().is_empty(), "a claim holds anew");
+    let mut own = Vec::new();
+    while own.is_empty() {
+        own = stream.claim(KEY, "g", "heir", Duration::from_millis(1), 100).await.unwrap();
+    }
+    assert_eq!(own[0].position, Position(1), "what it has held for a while comes again");
     let new = stream.read_group(KEY, "g", "heir", 100, NOW).await.unwrap();
     assert_eq!(positions(&new), [7, 8, 9, 10]);
 }

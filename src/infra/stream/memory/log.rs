@@ -140,7 +140,8 @@ impl Log {
         let group = self.groups.get_mut(name).ok_or_else(no_group)?;
         let owner: Arc<str> = consumer.into();
         let now = Instant::now();
-        let idle_enough = |held: &Pending| *held.owner != *owner && now.duration_since(held.since) >= idle;
+        let others = |held: &Pending| *held.owner != *owner || !idle.is_zero();
+        let idle_enough = |held: &Pending| others(held) && now.duration_since(held.since) >= idle;
         let mut claimed = Vec::new();
         for (position, held) in group.pending.iter_mut().filter(|(_, held)| idle_enough(held)).take(count) {
             *held = Pending { owner: Arc::clone(&owner), since: now };
