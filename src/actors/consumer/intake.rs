@@ -84,7 +84,7 @@ impl State {
         for entry in fetched.entries {
             match progress.admit(entry.position) {
                 Admission::New if !self.args.handler.wants(&entry.event) => {
-                    progress.pass(entry.position, entry.event.event_id);
+                    progress.settle(entry.position, entry.event.event_id);
                 }
                 Admission::New => self.lanes.push(item(&self.failed_before, entry)),
                 Admission::Open => {}

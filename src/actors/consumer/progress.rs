@@ -9,9 +9,6 @@ use std::collections::BTreeSet;
 use crate::domain::ids::{EventId, Position};
 use crate::domain::view::GroupState;
 
-/// So many entries that are nothing to the group are stored as handled at once, if nothing else is to be stored.
-const PASSED: usize = 1024;
-
 /// What to do with an entry that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
@@ -38,8 +35,6 @@ pub(super) struct Progress {
     unsaved: Vec<(Position, EventId)>,
     /// Came again before they were stored as handled.
     again: BTreeSet<Position>,
-    /// Whether something unsaved was done, not only passed over.
-    done: bool,
 }
 
 /// What is to be stored, and acknowledged afterwards.
@@ -67,7 +62,6 @@ impl Progress {
             inbox,
             unsaved: Vec::new(),
             again: BTreeSet::new(),
-            done: false,
         };
         progress.skip(state.cursor);
         progress
@@ -108,22 +102,10 @@ impl Progress {
     }
 
     pub(super) fn settle(&mut self, position: Position, event: EventId) {
-        self.done |= self.pass(position, event);
-    }
-
-    /// This entry is nothing to the group: should that be forgotten, it is passed over again.
-    pub(super) fn pass(&mut self, position: Position, event: EventId) -> bool {
-        let was_open = self.open.remove(&position);
-        if was_open {
+        if self.open.remove(&position) {
             self.handled.insert(position);
             self.unsaved.push((position, event));
         }
-        was_open
-    }
-
-    /// Whether a save would store what was done, or a good deal that was passed over.
-    pub(super) fn is_worth_saving(&self) -> bool {
-        self.done || self.unsaved.len() >= PASSED
     }
 
     /// This entry is nowhere any more.
@@ -139,7 +121,6 @@ impl Progress {
         if self.unsaved.is_empty() && reached == self.cursor {
             return None;
         }
-        self.done = false;
         Some(Save { cursor: reached, handled: std::mem::take(&mut self.unsaved) })
     }
 
@@ -155,7 +136,6 @@ impl Progress {
     }
 
     pub(super) fn not_saved(&mut self, save: Save) {
-        self.done = true;
         self.unsaved.extend(save.handled);
     }
 }
@@ -187,31 +167,6 @@ mod tests {
         assert_eq!(progress.admit(Position(14)), Admission::Handled);
         assert_eq!(progress.admit(Position(13)), Admission::Open);
         assert_eq!(progress.admit(Position(9)), Admission::Handled);
-    }
-
-    #[test]
-    fn what_is_only_passed_over_is_saved_by_the_way() {
-        let mut progress = Progress::new(&GroupState::default());
-        let pass = |progress: &mut Progress, position| {
-            assert_eq!(progress.admit(Position(position)), Admission::New);
-            progress.pass(Position(position), EventId::new());
-        };
-        (1..1024).for_each(|position| pass(&mut progress, position));
-        assert!(!progress.is_worth_saving());
-        pass(&mut progress, 1024);
-        assert!(progress.is_worth_saving());
-        let save = progress.save().unwrap();
-        assert_eq!((save.cursor, save.handled.len()), (Position(1024), 1024));
-        progress.saved(&save);
-        pass(&mut progress, 1025);
-        assert_eq!(progress.admit(Position(1026)), Admission::New);
-        progress.settle(Position(1026), EventId::new());
-        assert!(progress.is_worth_saving());
-        let save = progress.save().unwrap();
-        assert_eq!((save.cursor, save.handled.len()), (Position(1026), 2));
-        assert!(!progress.is_worth_saving());
-        progress.not_saved(save);
-        assert!(progress.is_worth_saving());
     }
 
     #[test]

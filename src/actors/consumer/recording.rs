@@ -18,17 +18,7 @@ use crate::telemetry;
 const ACKS: usize = 65_536;
 
 impl State {
-    /// Records what is worth a write of its own, and with it all the rest.
     pub(super) fn record(&mut self, myself: &ActorRef<Msg>) {
-        if !self.records.is_empty() || self.progress.as_ref().is_some_and(Progress::is_worth_saving) {
-            self.record_all(myself);
-        } else if !self.acks.is_empty() {
-            self.write_down(myself, Vec::new());
-        }
-    }
-
-    /// Records all there is.
-    pub(super) fn record_all(&mut self, myself: &ActorRef<Msg>) {
         if self.recording.is_some() || self.pause.is_some() {
             return;
         }
@@ -42,13 +32,6 @@ impl State {
                 above: save.above(),
             };
             records.push(Record::Progress(save, handled));
-        }
-        self.write_down(myself, records);
-    }
-
-    fn write_down(&mut self, myself: &ActorRef<Msg>, records: Vec<Record>) {
-        if self.recording.is_some() || self.pause.is_some() {
-            return;
         }
         let acks = std::mem::take(&mut self.acks);
         if records.is_empty() && acks.is_empty() {

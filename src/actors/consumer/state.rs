@@ -125,7 +125,6 @@ impl State {
         self.polling = Some(send_at(myself, at, || Msg::Poll));
         self.claim = self.claim.or(Some(self.args.settings.claim));
         self.look_for_letters(myself);
-        self.record_all(myself);
         self.fetch(myself);
     }
 
@@ -135,7 +134,7 @@ impl State {
         self.fetching = None;
         self.pause = None;
         loop {
-            self.record_all(myself);
+            self.record(myself);
             if self.deliveries.is_empty() && self.recording.is_none() {
                 return;
             }
