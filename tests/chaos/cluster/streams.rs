@@ -96,10 +96,11 @@ pub(crate) async fn held(redis: SocketAddr) -> Result<i64> {
     Ok(held)
 }
 
-/// Waits until no group holds an entry that it has not acknowledged; how many are left.
+/// Waits until no group holds an entry that it has not acknowledged; how many are left. After a failover Redis holds what
+/// was acknowledged before, until each group has claimed it.
 pub(crate) async fn pending(redis: SocketAddr) -> Result<usize> {
     let mut conn = connect(redis).await?;
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(90);
     loop {
         let mut pending = 0;
         for key in every_key() {
