@@ -3,13 +3,12 @@
 //! Promises: a page holds nothing of anybody, and the token behind the `#` reaches no server until its owner presses the
 //! button; what looks at links for them presses none.
 
+use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderName, StatusCode};
 use axum::response::Html;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
-use super::error::Result;
 use super::input::{Id, Nothing, Params};
 use crate::domain::identity::Purpose;
 
@@ -47,13 +46,13 @@ impl utoipa::ToSchema for Page {}
 pub(super) async fn page(
     Id(_purpose): Id<Purpose>,
     Params(Nothing {}): Params<Nothing>,
-) -> Result<Html<&'static str>> {
-    Ok(Html(PAGE))
+) -> Html<&'static str> {
+    Html(PAGE)
 }
 
 /// The script of all pages; it is no part of the contract.
-pub(super) async fn script() -> (StatusCode, [(HeaderName, &'static str); 1], &'static str) {
-    (StatusCode::OK, [(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("link.js"))
+pub(super) async fn script() -> ([(HeaderName, &'static str); 1], &'static str) {
+    ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("link.js"))
 }
 
 #[cfg(test)]
