@@ -277,7 +277,9 @@ pub(crate) async fn incoming(
         let stored = |id: &String| log.received.contains(&(account.session.clone(), id.clone()));
         let receipted = receipted(&mut admin, account).await?;
         found.receipted += receipted.len();
-        found.missing += receipted.iter().filter(|id| !stored(id)).count();
+        let missing: Vec<_> = receipted.iter().filter(|id| !stored(id)).collect();
+        found.missing += missing.len();
+        found.such_as.extend(missing.iter().take(5).map(|id| format!("{} {id}, receipted", account.session)));
         let sent = sent.get(&account.session).map(Vec::as_slice).unwrap_or_default();
         let absent: Vec<_> = sent.iter().filter(|id| !stored(id)).collect();
         found.not_stored += absent.len();

@@ -249,6 +249,9 @@ impl Figures {
             .filter(|(_, count)| *count > 0)
             .map(|(name, count)| format!("{name}: {count}"))
             .collect();
+        if self.inbound.missing > 0 {
+            broken.push(format!("not stored were {:?}", self.inbound.such_as));
+        }
         // A run in which nothing happened proves nothing.
         if self.accepted == 0 || self.inbound.receipted == 0 || self.watched.events != self.log.events {
             broken.push(format!(

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::base64_serde as b64;
 
-const MAX_KEPT: usize = 512;
+const MAX_KEPT: usize = 2048;
 const MAX_BYTES: usize = 1024 * 1024;
 /// Larger ones (history) are not kept: one would push out all the others.
 const MAX_ONE: usize = MAX_BYTES / 4;

@@ -155,7 +155,9 @@ impl State {
         self.connection.generation += 1;
         self.connection.inbox = Arc::default();
         let sink = SessionSink {
+            tenant: row.tenant_id,
             session: self.id,
+            store: self.setup.store.clone(),
             fence: self.fence,
             ledgers: self.setup.ledgers.clone(),
             actor: myself.clone(),

@@ -13,10 +13,11 @@ use super::Msg;
 use super::pacing::Heard;
 use crate::actors::ledger::Ledgers;
 use crate::domain::error::Result;
-use crate::domain::ids::{Fence, SessionId};
+use crate::domain::ids::{Fence, SessionId, TenantId, WaId};
 use crate::domain::time::now;
 use crate::domain::write::{Inbound, InboundMessage, Write};
 use crate::infra::gateway::{LinkEvent, Sink};
+use crate::infra::store::Store;
 
 /// The most events that wait for the session. More means that the store is far behind: the link is dropped, and the
 /// server keeps the rest.
@@ -24,7 +25,9 @@ const EVENTS_LIMIT: usize = 65_536;
 
 /// The sink of one link.
 pub(super) struct SessionSink {
+    pub(super) tenant: TenantId,
     pub(super) session: SessionId,
+    pub(super) store: Arc<dyn Store>,
     pub(super) fence: Fence,
     pub(super) ledgers: Ledgers,
     pub(super) actor: ActorRef<Msg>,
@@ -74,5 +77,9 @@ impl Sink for SessionSink {
             self.heard.note(some);
         }
         Ok(())
+    }
+
+    async fn has(&self, id: &WaId) -> Result<bool> {
+        self.store.has_message(self.tenant, self.session, id).await
     }
 }

@@ -9,7 +9,7 @@ use super::{Faults, event};
 use crate::domain::cluster::Cluster;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
-use crate::domain::ids::{DeadLetterId, Epoch, Fence, MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::ids::{DeadLetterId, Epoch, Fence, MessageId, Position, SessionId, Shard, TenantId, WaId};
 use crate::domain::pacing::History;
 use crate::domain::time::Timestamp;
 use crate::domain::view::{
@@ -422,6 +422,10 @@ impl Store for Model {
     }
 
     async fn begins_chat(&self, _tenant: TenantId, _message: MessageId) -> Result<bool> {
+        absent()
+    }
+
+    async fn has_message(&self, _tenant: TenantId, _session: SessionId, _id: &WaId) -> Result<bool> {
         absent()
     }
 

@@ -124,6 +124,8 @@ pub trait Sink: Send + Sync + 'static {
     fn event(&self, event: LinkEvent);
     /// Messages came in; `Ok` means they are durable and WhatsApp may be told.
     async fn inbound(&self, messages: Vec<InboundMessage>) -> Result<()>;
+    /// Whether a message with this id came in before and is durable.
+    async fn has(&self, id: &WaId) -> Result<bool>;
 }
 
 /// Why a message was not handed to the wire.

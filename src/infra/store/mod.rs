@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use crate::domain::cluster::Cluster;
 use crate::domain::error::Result;
 use crate::domain::event::{Entry, Event, Log};
-use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId, WaId};
 use crate::domain::pacing::History;
 use crate::domain::time::Timestamp;
 use crate::domain::view::{
@@ -76,6 +76,8 @@ pub trait Store: People {
     async fn pacing(&self, tenant: TenantId, session: SessionId) -> Result<Option<History>>;
     /// Whether a message that waits is for a person with whom nothing was said yet.
     async fn begins_chat(&self, tenant: TenantId, message: MessageId) -> Result<bool>;
+    /// Whether a session has a message that WhatsApp knows by this id.
+    async fn has_message(&self, tenant: TenantId, session: SessionId, id: &WaId) -> Result<bool>;
     /// Messages of one chat, newest first. `chat` may be any address the chat is known by.
     async fn messages(
         &self,

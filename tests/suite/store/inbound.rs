@@ -2,6 +2,7 @@
 
 use recado::domain::content::Content;
 use recado::domain::event::Log;
+use recado::domain::ids::{TenantId, WaId};
 use recado::domain::message::{Direction, MessageState};
 use recado::domain::write::Write;
 use serde_json::json;
@@ -56,6 +57,19 @@ pub async fn what_came_in_is_shown_with_chat_and_sender(world: World) {
     assert_eq!(view.timestamp, message.sent_at);
     let chats = world.store.chats(world.tenant, Some(session), super::world::page(10)).await.unwrap();
     assert_eq!(chats.items[0].name.as_deref(), Some("Ana"));
+}
+
+pub async fn what_came_in_is_known_by_its_id_to_its_session_alone(world: World) {
+    let (session, other) = (world.session().await, world.session().await);
+    let message = world.received(Some("15550100199"), None, "hola");
+    world.done(world.inbound(session, vec![message.clone()])).await;
+    let knows = async |tenant, session, id: &str| {
+        world.store.has_message(tenant, session, &WaId(id.to_owned())).await.unwrap()
+    };
+    assert!(knows(world.tenant, session, &message.wa_id.0).await);
+    assert!(!knows(world.tenant, session, "3EB0NEVERSEEN").await);
+    assert!(!knows(world.tenant, other, &message.wa_id.0).await);
+    assert!(!knows(TenantId::new(), session, &message.wa_id.0).await);
 }
 
 pub async fn a_message_from_another_device_is_sent_not_received(world: World) {

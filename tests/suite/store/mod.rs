@@ -65,6 +65,7 @@ macro_rules! store_suite {
             inbound {
                 a_batch_replayed_three_times_with_halves_mixed_is_stored_once
                 what_came_in_is_shown_with_chat_and_sender
+                what_came_in_is_known_by_its_id_to_its_session_alone
                 a_message_from_another_device_is_sent_not_received
                 our_own_message_coming_back_is_not_a_second_one
                 the_same_id_from_two_writers_of_a_group_is_two_messages

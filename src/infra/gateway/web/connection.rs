@@ -18,7 +18,8 @@ use whatsapp_rust::wacore::types::events::Subscription;
 use whatsapp_rust::{Client, RawNodeLease, Runtime};
 
 use super::Shared;
-use super::backend::Backend;
+use super::again;
+use super::backend::{Backend, Wanted};
 use super::events::{Seen, Watcher};
 use super::hook::Hook;
 use super::tasks::Tasks;
@@ -62,7 +63,7 @@ impl Connection {
         let dialler = Arc::new(Dialler::new(route.clone(), tls, patience, backend.doubt()));
         let tasks = Arc::new(Tasks::default());
         let watcher = Arc::new(Watcher::new(sink.clone()));
-        let hook = Hook::new(sink, watcher.clone(), config.timeouts.inbound, closing);
+        let hook = Hook::new(sink, watcher.clone(), backend.clone(), config.timeouts.inbound, closing);
         let building = async {
             let device = PersistenceManager::new(backend.clone()).await.map_err(unreadable)?;
             let name = DevicePropsOverride::new().with_os(config.device_name.as_str());
@@ -121,6 +122,7 @@ impl Connection {
                     drop(closed);
                     break Some(LinkEnd::Closed);
                 }
+                wanted = self.backend.wanted() => self.ask_again(wanted),
                 () = self.watcher.changed() => {}
                 () = tokio::time::sleep_until(watchdog.next_look()) => {}
             }
@@ -151,6 +153,18 @@ impl Connection {
             tracing::warn!("what waited at the end of a connection is not stored yet");
         }
         forced.unwrap_or_else(|| self.ending())
+    }
+
+    /// Asks for messages that must come again, beside everything else.
+    fn ask_again(&self, wanted: Vec<Wanted>) {
+        let (client, limit) = (self.client.clone(), self.shared.config.timeouts.send);
+        self.tasks.spawn_detached(Box::pin(async move {
+            for message in &wanted {
+                if !matches!(timeout(limit, again::ask(&client, message)).await, Ok(true)) {
+                    tracing::warn!("a message could not be asked for: it comes with the next connection");
+                }
+            }
+        }));
     }
 
     /// Stores what is left. The device too: the engine takes it for stored while a save of its own is still under way.

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use whatsapp_rust::types::durability_hook::InboundMessage;
 use whatsapp_rust::{Client, InboundDurabilityHook, anyhow, async_trait};
 
+use super::backend::Backend;
 use super::events::Watcher;
 use super::inbound;
 use crate::domain::error::{Error, Kind, Result};
@@ -28,6 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(super) struct Hook {
     sink: Arc<dyn Sink>,
     watcher: Arc<Watcher>,
+    backend: Arc<Backend>,
     /// How long it may take until a batch is stored, tries and pauses together.
     patience: Duration,
     /// Whether the link is being closed: its owner may have another one by now.
@@ -40,10 +42,11 @@ impl Hook {
     pub(super) fn new(
         sink: Arc<dyn Sink>,
         watcher: Arc<Watcher>,
+        backend: Arc<Backend>,
         patience: Duration,
         closing: watch::Receiver<bool>,
     ) -> Self {
-        Self { sink, watcher, patience, closing, gave_up: AtomicBool::new(false) }
+        Self { sink, watcher, backend, patience, closing, gave_up: AtomicBool::new(false) }
     }
 
     /// Whether this connection takes messages.
@@ -54,7 +57,13 @@ impl Hook {
     }
 
     async fn store(&self, batch: &[InboundMessage], deadline: Instant) -> Result<()> {
-        let messages: Vec<_> = batch.iter().filter_map(inbound::translate).collect();
+        let mut messages = Vec::with_capacity(batch.len());
+        for one in batch {
+            match inbound::translate(one) {
+                Some(message) => messages.push(message),
+                None => self.backend.handled(one),
+            }
+        }
         if messages.is_empty() {
             return Ok(());
         }

@@ -17,6 +17,7 @@
 //!                           └ Backend          the engine's storage → Store, AuthWriter
 //! ```
 
+mod again;
 mod backend;
 mod config;
 mod connection;
@@ -114,7 +115,7 @@ impl Gateway for WebGateway {
     async fn open(&self, account: Account, sink: Arc<dyn Sink>) -> Result<Arc<dyn Link>> {
         let route = Route::to(&account.endpoint)?;
         let vault = self.vault.session(account.session)?;
-        let backend = Backend::new(account, self.store.clone(), self.auth.clone(), vault)?;
+        let backend = Backend::new(account, self.store.clone(), self.auth.clone(), sink.clone(), vault)?;
         Ok(Arc::new(WebLink::new(self.shared.clone(), route, Arc::new(backend), sink)))
     }
 }

@@ -3,10 +3,9 @@
 //! What it promises:
 //! * [`Tasks::idle`] returns when the last of them has ended, so that a new connection of the same device never overlaps
 //!   an old one.
-//! * No two of them run at the same moment. The engine first makes a ratchet step and then, without waiting for
-//!   anything, hands over the message that it decrypted. Were its keys stored by another task between the two, the step
-//!   would be in the tables without the message: should the process end now, WhatsApp brings the message again, it looks
-//!   like one that was read before, and is acknowledged and lost.
+//! * No two of them run at the same moment. The engine makes a ratchet step and then hands over the message that it
+//!   decrypted; were its keys stored by another task between the two, the message would have to be asked for again
+//!   after a crash (see [`super::backend`]). Turns make that rare; they cannot rule it out.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -34,7 +34,7 @@ use super::{Answers, Store};
 use crate::domain::cluster::Cluster;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
-use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId, WaId};
 use crate::domain::pacing::History;
 use crate::domain::time::{Timestamp, now};
 use crate::domain::view::{
@@ -303,6 +303,10 @@ impl Store for PostgresStore {
 
     async fn begins_chat(&self, tenant: TenantId, message: MessageId) -> Result<bool> {
         ask!(self, of Some(tenant), read::pacing::begins_chat, tenant, message)
+    }
+
+    async fn has_message(&self, tenant: TenantId, session: SessionId, id: &WaId) -> Result<bool> {
+        ask!(self, of Some(tenant), read::messages::has, (tenant, session), id)
     }
 
     async fn messages(

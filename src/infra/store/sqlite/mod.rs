@@ -28,7 +28,7 @@ use super::{Answers, Store};
 use crate::domain::cluster::Cluster;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Event, Log};
-use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId};
+use crate::domain::ids::{MessageId, Position, SessionId, Shard, TenantId, WaId};
 use crate::domain::pacing::History;
 use crate::domain::time::Timestamp;
 use crate::domain::view::{
@@ -198,6 +198,10 @@ impl Store for SqliteStore {
 
     async fn begins_chat(&self, tenant: TenantId, message: MessageId) -> Result<bool> {
         read::pacing::begins_chat(&self.readers, tenant, message).await
+    }
+
+    async fn has_message(&self, tenant: TenantId, session: SessionId, id: &WaId) -> Result<bool> {
+        read::messages::has(&self.readers, (tenant, session), id).await
     }
 
     async fn messages(

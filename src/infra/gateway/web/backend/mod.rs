@@ -9,6 +9,7 @@
 
 mod appsync;
 mod device;
+mod inbound;
 mod lazy;
 mod memo;
 mod msg_secret;
@@ -29,9 +30,10 @@ use crate::domain::error::{Error, Kind};
 use crate::domain::session::Endpoint;
 use crate::domain::time::now;
 use crate::domain::write::{AuthOp, AuthWrite};
-use crate::infra::gateway::Account;
+use crate::infra::gateway::{Account, Sink};
 use crate::infra::store::Store;
 use crate::infra::vault::SessionVault;
+pub(super) use inbound::Wanted;
 use lazy::{Batch, Found, Key, Lazy};
 use memo::Memo;
 
@@ -48,6 +50,8 @@ pub(super) struct Backend {
     pin: Option<[u8; 32]>,
     store: Arc<dyn Store>,
     auth: Arc<dyn AuthWriter>,
+    /// Where messages go for good.
+    sink: Arc<dyn Sink>,
     vault: SessionVault,
     /// Makes read-modify-write atomic. Plain puts do not take it.
     turn: tokio::sync::Mutex<()>,
@@ -62,7 +66,7 @@ pub(super) struct Backend {
     sealed: AtomicBool,
     fenced: AtomicBool,
     newest_sent: AtomicI64,
-    newest_pending: AtomicI64,
+    inbound: inbound::Inbound,
     secrets_swept: AtomicI64,
 }
 
@@ -75,6 +79,7 @@ impl Backend {
         account: Account,
         store: Arc<dyn Store>,
         auth: Arc<dyn AuthWriter>,
+        sink: Arc<dyn Sink>,
         vault: SessionVault,
     ) -> Result<Self, Error> {
         let pin = match &account.endpoint {
@@ -87,6 +92,7 @@ impl Backend {
             pin,
             store,
             auth,
+            sink,
             vault,
             turn: tokio::sync::Mutex::new(()),
             lazy: Mutex::default(),
@@ -97,7 +103,7 @@ impl Backend {
             sealed: AtomicBool::new(false),
             fenced: AtomicBool::new(false),
             newest_sent: AtomicI64::new(started),
-            newest_pending: AtomicI64::new(started),
+            inbound: inbound::Inbound::since(started),
             secrets_swept: AtomicI64::new(0),
         })
     }

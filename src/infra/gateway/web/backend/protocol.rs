@@ -1,4 +1,4 @@
-//! What the engine remembers about people, devices and groups, and the two buffers of messages under way.
+//! What the engine remembers about people, devices and groups, and the buffer of messages sent.
 
 use std::sync::atomic::Ordering;
 
@@ -7,7 +7,7 @@ use whatsapp_rust::wacore::store::traits::{
     DeviceListRecord, LidPnMappingEntry, PendingInboundKey, PendingInboundRow, ProtocolStore, TcTokenEntry,
 };
 
-use super::lazy::{Found, Key};
+use super::lazy::Key;
 use super::{Backend, StoreResult, decode, encode, joined, seconds};
 use crate::domain::write::AuthOp;
 
@@ -17,7 +17,6 @@ const PN: &str = "pn";
 const BASE_KEY: &str = "base-key";
 const GROUP: &str = "group";
 const SENT: &str = "sent";
-const PENDING: &str = "pending-inbound";
 
 #[async_trait]
 impl ProtocolStore for Backend {
@@ -244,14 +243,7 @@ impl ProtocolStore for Backend {
     }
 
     async fn get_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> StoreResult<Option<Vec<u8>>> {
-        let key = pending(chat, sender, id);
-        let found = self.lazy().find(&key);
-        let Found::Unknown = found else { return self.get_lazily(&key).await };
-        let stored = self.get(PENDING, &key.1).await?;
-        if let Some(message) = &stored {
-            self.lazy().adopt(&key, message, seconds());
-        }
-        Ok(stored)
+        self.recall_inbound(chat, sender, id).await
     }
 
     async fn delete_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> StoreResult<()> {
@@ -259,30 +251,22 @@ impl ProtocolStore for Backend {
     }
 
     async fn delete_expired_pending_inbound(&self, cutoff_timestamp: i64) -> StoreResult<u32> {
-        self.sweep(PENDING, &self.newest_pending, cutoff_timestamp).await?;
+        self.expire_inbound(cutoff_timestamp).await?;
         Ok(0)
     }
 
     async fn store_pending_inbound_batch(&self, rows: &[PendingInboundRow<'_>]) -> StoreResult<()> {
-        self.newest_pending.store(seconds(), Ordering::Release);
-        self.put_lazily(rows.iter().map(|row| (pending(row.chat, row.sender, row.id), row.message))).await
+        self.keep_inbound(rows).await
     }
 
     async fn delete_pending_inbound_batch(&self, keys: &[PendingInboundKey<'_>]) -> StoreResult<()> {
-        let mut lazy = self.lazy();
-        for key in keys {
-            lazy.remove(pending(key.chat, key.sender, key.id));
-        }
+        self.forget_inbound(keys);
         Ok(())
     }
 }
 
 fn sent(chat: &str, id: &str) -> Key {
     (SENT, joined(&[chat], id))
-}
-
-fn pending(chat: &str, sender: &str, id: &str) -> Key {
-    (PENDING, joined(&[chat, sender], id))
 }
 
 /// What follows the first part of a [`joined`] name.

@@ -3,30 +3,37 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use whatsapp_rust::types::durability_hook::InboundMessage;
 use whatsapp_rust::wacore::store::Device;
 use whatsapp_rust::wacore::store::traits::{
     AppStateSyncKey, AppSyncStore, DeviceInfo, DeviceListRecord, DeviceStore, LidPnMappingEntry,
     MsgSecretEntry, MsgSecretStore, PendingInboundKey, PendingInboundRow, ProtocolStore, SignalStore,
     TcTokenEntry,
 };
+use whatsapp_rust::wacore::types::message::{MessageInfo, MessageSource};
 
-use super::rig::Rig;
+use super::rig::{Ears, Rig};
+use crate::domain::content::Content;
+use crate::domain::ids::WaId;
+use crate::domain::message::Direction;
 use crate::domain::session::Endpoint;
 use crate::domain::time::now;
+use crate::domain::write::InboundMessage as StoredMessage;
+use crate::infra::gateway::Sink;
 use crate::infra::gateway::web::backend::Backend;
 
 /// A fresh backend, as after a restart.
 async fn again(rig: &Rig, old: &Backend) -> Backend {
     let account = old.account().clone();
     let vault = rig.vault.session(account.session).unwrap();
-    Backend::new(account, rig.store.clone(), rig.writer.clone(), vault).unwrap()
+    Backend::new(account, rig.store.clone(), rig.writer.clone(), Ears::some(), vault).unwrap()
 }
 
 async fn fresh() -> (Rig, Backend) {
     let rig = Rig::new().await;
     let account = rig.account(Endpoint::Whatsapp {}).await;
     let vault = rig.vault.session(account.session).unwrap();
-    let backend = Backend::new(account, rig.store.clone(), rig.writer.clone(), vault).unwrap();
+    let backend = Backend::new(account, rig.store.clone(), rig.writer.clone(), Ears::some(), vault).unwrap();
     (rig, backend)
 }
 
@@ -87,19 +94,19 @@ async fn a_pending_message_is_stored_with_the_ratchet_step_and_not_before() {
     old.store_pending_inbound_batch(&[row("1"), row("2")]).await.unwrap();
     assert_eq!(writes(&rig), before);
     old.delete_pending_inbound("c", "s", "2").await.unwrap();
-    assert!(again(&rig, &old).await.get_pending_inbound("c", "s", "1").await.unwrap().is_none());
+    again(&rig, &old).await.get_pending_inbound("c", "s", "1").await.unwrap_err();
 
     old.put_session("a", b"step").await.unwrap();
     assert_eq!(writes(&rig), before + 1, "one write for both");
     let new = again(&rig, &old).await;
     assert_eq!(new.get_pending_inbound("c", "s", "1").await.unwrap().unwrap(), b"text");
-    assert!(new.get_pending_inbound("c", "s", "2").await.unwrap().is_none());
+    new.get_pending_inbound("c", "s", "2").await.unwrap_err();
 
     // Gone at once for readers, and from the tables with the next step.
     new.delete_pending_inbound_batch(&[PendingInboundKey { chat: "c", sender: "s", id: "1" }]).await.unwrap();
     assert!(new.get_pending_inbound("c", "s", "1").await.unwrap().is_none());
     new.put_session("a", b"step 2").await.unwrap();
-    assert!(again(&rig, &new).await.get_pending_inbound("c", "s", "1").await.unwrap().is_none());
+    again(&rig, &new).await.get_pending_inbound("c", "s", "1").await.unwrap_err();
 }
 
 #[tokio::test]
@@ -312,11 +319,55 @@ async fn a_sealed_backend_and_a_lost_lease_write_nothing() {
     let mut account = backend.account().clone();
     account.fence.epoch.0 -= 1;
     let vault = rig.vault.session(account.session).unwrap();
-    let stale = Backend::new(account, rig.store.clone(), rig.writer.clone(), vault).unwrap();
+    let stale = Backend::new(account, rig.store.clone(), rig.writer.clone(), Ears::some(), vault).unwrap();
     assert!(stale.put_session("a", b"x").await.is_err());
     assert!(stale.is_fenced());
     assert!(backend.get_session("a").await.unwrap().is_none());
     backend.seal();
     assert!(backend.put_session("a", b"x").await.is_err());
     assert!(backend.get_session("a").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_message_that_was_decrypted_and_is_nowhere_is_asked_for_and_others_are_not() {
+    let (rig, old) = fresh().await;
+    let (chat, sender) = ("15550100199@s.whatsapp.net", "15550100199:1@s.whatsapp.net");
+    let source = MessageSource {
+        chat: chat.parse().unwrap(),
+        sender: sender.parse().unwrap(),
+        ..MessageSource::default()
+    };
+    let info = MessageInfo { id: "EMPTY".into(), source, ..MessageInfo::default() };
+    old.handled(&InboundMessage::builder().message(Arc::default()).info(Arc::new(info)).build());
+    old.settle().await.unwrap();
+
+    let ears = Ears::some();
+    let vault = rig.vault.session(old.account().session).unwrap();
+    let new = Backend::new(old.account().clone(), rig.store.clone(), rig.writer.clone(), ears.clone(), vault);
+    let new = new.unwrap();
+    ears.inbound(vec![stored("HERE")]).await.unwrap();
+    for known in ["EMPTY", "HERE"] {
+        assert_eq!(new.get_pending_inbound(chat, sender, known).await.unwrap(), None, "{known}");
+    }
+    new.get_pending_inbound(chat, sender, "GONE").await.unwrap_err();
+    let wanted = new.wanted().await;
+    assert_eq!(wanted.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["GONE"]);
+    assert_eq!((wanted[0].chat.as_str(), wanted[0].sender.as_str()), (chat, sender));
+
+    new.delete_expired_pending_inbound(now().0 / 1000 + 1).await.unwrap();
+    new.get_pending_inbound(chat, sender, "EMPTY").await.unwrap_err();
+}
+
+fn stored(id: &str) -> StoredMessage {
+    StoredMessage {
+        wa_id: WaId(id.to_owned()),
+        chat_pn: None,
+        chat_lid: None,
+        sender_pn: None,
+        sender_lid: None,
+        direction: Direction::In,
+        push_name: None,
+        content: Content::Unsupported { kind: "unknown".to_owned() },
+        sent_at: now(),
+    }
 }

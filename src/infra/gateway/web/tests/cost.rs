@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use whatsapp_rust::wacore::store::traits::{DeviceInfo, DeviceListRecord, ProtocolStore, TcTokenEntry};
 
-use super::rig::{Rig, Running, sandbox};
+use super::rig::{Ears, Rig, Running, sandbox};
 use crate::domain::session::Endpoint;
 use crate::domain::write::{AuthOp, AuthWrite};
 use crate::infra::gateway::web::backend::Backend;
@@ -63,7 +63,7 @@ async fn fresh() -> (Rig, Backend) {
     let rig = Rig::new().await;
     let account = rig.account(Endpoint::Whatsapp {}).await;
     let vault = rig.vault.session(account.session).unwrap();
-    let backend = Backend::new(account, rig.store.clone(), rig.writer.clone(), vault).unwrap();
+    let backend = Backend::new(account, rig.store.clone(), rig.writer.clone(), Ears::some(), vault).unwrap();
     (rig, backend)
 }
 

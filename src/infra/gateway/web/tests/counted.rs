@@ -14,7 +14,7 @@ use crate::domain::identity::{
     UserFilter, UserView,
 };
 use crate::domain::ids::{
-    KeyId, LoginId, MessageId, OneTimeId, Position, SessionId, Shard, TenantId, UserId,
+    KeyId, LoginId, MessageId, OneTimeId, Position, SessionId, Shard, TenantId, UserId, WaId,
 };
 use crate::domain::pacing::History;
 use crate::domain::time::Timestamp;
@@ -123,6 +123,10 @@ impl Store for Counted {
     async fn pacing(&self, tenant: TenantId, session: SessionId) -> Result<Option<History>> {
         self.store.pacing(tenant, session).await
     }
+    async fn has_message(&self, tenant: TenantId, session: SessionId, id: &WaId) -> Result<bool> {
+        self.store.has_message(tenant, session, id).await
+    }
+
     async fn begins_chat(&self, tenant: TenantId, message: MessageId) -> Result<bool> {
         self.store.begins_chat(tenant, message).await
     }

@@ -168,7 +168,7 @@ async fn closing_ends_a_link_in_any_phase() {
     let ears = waiting.close().await;
     assert_eq!(ears.heard().ends, vec![LinkEnd::Closed]);
 
-    let ears = std::sync::Arc::new(super::rig::Ears::default());
+    let ears = super::rig::Ears::some();
     let link = rig.gateway.open(rig.account(endpoint(&sandbox)).await, ears).await.unwrap();
     link.close(PATIENCE).await;
     assert_eq!(link.run().await, LinkEnd::Closed);

@@ -10,8 +10,8 @@ use crate::domain::content::Content;
 use crate::domain::ids::WaId;
 use crate::domain::message::{Direction, MessageState};
 use crate::domain::write::{AuthOp, AuthWrite};
-use crate::infra::gateway::web::WebConfig;
-use crate::infra::gateway::{LinkEnd, LinkEvent, SendError};
+use crate::infra::gateway::web::{AuthWriter, WebConfig};
+use crate::infra::gateway::{Account, LinkEnd, LinkEvent, SendError};
 
 pub(super) fn order(to: &str, text: &str) -> SendText {
     SendText {
@@ -96,11 +96,7 @@ async fn a_refused_message_is_told_with_its_code() {
     let late = message(&b.phone(), "x", None);
     let account = b.account.clone();
     b.close().await;
-    let link = crate::infra::gateway::Gateway::open(
-        &*rig.gateway,
-        account,
-        std::sync::Arc::new(super::rig::Ears::default()),
-    );
+    let link = crate::infra::gateway::Gateway::open(&*rig.gateway, account, super::rig::Ears::some());
     let refused = link.await.unwrap().send(&late).await.unwrap_err();
     assert!(matches!(refused, SendError::NotNow(_)), "{refused:?}");
 }
@@ -229,6 +225,32 @@ async fn a_message_of_which_the_ratchet_step_is_stored_already_comes_again_from_
     b.ears.until("it came again", |heard| heard.inbound.iter().any(|it| it.wa_id.0 == id)).await;
     assert_eq!(b.ears.heard().inbound[0].content, Content::Text { text: "keep me".into(), reply_to: None });
     assert_eq!(sandbox.stats().retries, 0);
+    a.close().await;
+    b.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_which_only_the_ratchet_step_is_left_is_written_again() {
+    let (rig, sandbox) = (Rig::new().await, sandbox().await);
+    let (a, b) = (rig.linked(&sandbox).await, rig.linked(&sandbox).await);
+    b.ears.refuses.store(usize::MAX, Ordering::SeqCst);
+    let id = sandbox.send(&a.phone(), order(&b.phone(), "keep me")).await.unwrap().ids.remove(0);
+    let asked = b.ears.asked.load(Ordering::SeqCst);
+    until("the sink was asked", || b.ears.asked.load(Ordering::SeqCst) > asked).await;
+    let (account, phone) = (b.account.clone(), b.phone());
+    b.close().await;
+    // As if the process had died between the two.
+    let texts = AuthOp::DeletePrefix { kind: "pending-inbound", prefix: String::new() };
+    let Account { tenant, session, fence, .. } = account;
+    rig.writer.write(AuthWrite { fence, tenant, session, ops: vec![texts] }).await.unwrap();
+
+    let b = rig.start(account).await;
+    b.ears.until("it came again", |heard| heard.inbound.iter().any(|it| it.wa_id.0 == id)).await;
+    assert_eq!(b.ears.heard().inbound[0].content, Content::Text { text: "keep me".into(), reply_to: None });
+    assert_eq!(sandbox.stats().retries, 1);
+    let device = sandbox.accounts().iter().find(|it| it.phone == phone).unwrap().devices[0].id;
+    until("it is acknowledged", || sandbox.receipted(&phone, device, 0, 10).unwrap().ids == [id.clone()])
+        .await;
     a.close().await;
     b.close().await;
 }

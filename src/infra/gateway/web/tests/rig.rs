@@ -119,7 +119,7 @@ impl Rig {
 
     /// A session that runs its link until it closes.
     pub(super) async fn start(&self, account: Account) -> Running {
-        let ears = Arc::new(Ears::default());
+        let ears = Ears::some();
         let link = self.gateway.open(account.clone(), ears.clone()).await.unwrap();
         Running::start(account, link, ears)
     }
@@ -174,6 +174,10 @@ pub(super) struct Ears {
 }
 
 impl Ears {
+    pub(super) fn some() -> Arc<Self> {
+        Arc::default()
+    }
+
     pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap()
     }
@@ -221,6 +225,10 @@ impl Sink for Ears {
         self.heard().inbound.extend(messages);
         self.news.notify_waiters();
         Ok(())
+    }
+
+    async fn has(&self, id: &WaId) -> Result<bool> {
+        Ok(self.heard().inbound.iter().any(|message| message.wa_id == *id))
     }
 }
 

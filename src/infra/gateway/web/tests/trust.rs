@@ -1,6 +1,6 @@
 //! Whom a session believes.
 
-use super::rig::{Rig, endpoint, sandbox};
+use super::rig::{Ears, Rig, endpoint, sandbox};
 use crate::domain::session::Endpoint;
 use crate::infra::gateway::web::backend::Backend;
 use crate::infra::gateway::web::transport::Route;
@@ -25,8 +25,8 @@ async fn a_session_of_the_real_whatsapp_refuses_a_sandbox() {
     // A real session's trust, on the sandbox's address: what a redirected name or route would make of it.
     let real = rig.account(Endpoint::Whatsapp {}).await;
     let vault = rig.vault.session(real.session).unwrap();
-    let backend = Backend::new(real, rig.store.clone(), rig.writer.clone(), vault).unwrap();
-    let ears = std::sync::Arc::new(super::rig::Ears::default());
+    let backend = Backend::new(real, rig.store.clone(), rig.writer.clone(), Ears::some(), vault).unwrap();
+    let ears = Ears::some();
     let route = Route::to(&endpoint(&sandbox)).unwrap();
     let link = crate::infra::gateway::web::link::WebLink::new(
         rig.gateway.shared.clone(),
@@ -46,7 +46,7 @@ async fn a_pin_on_the_real_host_opens_no_link() {
     let endpoint =
         Endpoint::Sandbox { url: "wss://web.whatsapp.com\\@x/ws".into(), static_key: "09".repeat(32) };
     let account = crate::infra::gateway::Account { endpoint, ..account };
-    let ears = std::sync::Arc::new(super::rig::Ears::default());
+    let ears = Ears::some();
     assert!(rig.gateway.open(account, ears).await.is_err());
 }
 
@@ -60,7 +60,7 @@ async fn no_stored_value_is_in_clear_and_no_pin_is_stored() {
     let backend = {
         let real = crate::infra::gateway::Account { endpoint: Endpoint::Whatsapp {}, ..account.clone() };
         let vault = rig.vault.session(account.session).unwrap();
-        Backend::new(real, rig.store.clone(), rig.writer.clone(), vault).unwrap()
+        Backend::new(real, rig.store.clone(), rig.writer.clone(), Ears::some(), vault).unwrap()
     };
     let device = whatsapp_rust::wacore::store::traits::DeviceStore::load(&backend).await.unwrap().unwrap();
     assert!(device.server_cert_chain.is_none(), "read without a pin, none is there");

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::domain::address::Address;
 use crate::domain::error::Result;
-use crate::domain::ids::{MessageId, SessionId, TenantId};
+use crate::domain::ids::{MessageId, SessionId, TenantId, WaId};
 use crate::domain::view::{MessageView, Page, PageRequest};
 use crate::infra::store::paging::{cut, moment_mark, wanted};
 use crate::infra::store::postgres::sql::{Cells, row, rows};
@@ -24,6 +24,9 @@ macro_rules! select {
 const ONE: &str = select!(
     "from session_messages m join session_chats c on c.id = m.chat_id where m.id = $1 and m.tenant_id = $2"
 );
+/// By the table that keeps messages from being stored twice.
+const HAS: &str = "select 1 from session_message_ids i join sessions s on s.id = i.session_id \
+    where i.session_id = $1 and i.wa_id = $2 and s.tenant_id = $3 limit 1";
 /// Of each chat known by the address, its latest messages below the cursor, by the index.
 const OF_SESSION: &str = select!(
     "from session_chat_aliases a join session_chats c on c.id = a.chat_id \
@@ -52,6 +55,16 @@ pub(in crate::infra::store::postgres) async fn one(
 ) -> Result<Option<MessageView>> {
     let found = row(conn, ONE, Cells::new().id(id.0).id(tenant.0)).await?;
     found.as_ref().map(views::message).transpose()
+}
+
+/// Whether a session has a message that WhatsApp knows by this id.
+pub(in crate::infra::store::postgres) async fn has(
+    conn: &mut PgConnection,
+    (tenant, session): (TenantId, SessionId),
+    id: &WaId,
+) -> Result<bool> {
+    let found = row(conn, HAS, Cells::new().id(session.0).text(&id.0).id(tenant.0));
+    Ok(found.await?.is_some())
 }
 
 /// Messages of a conversation, newest first.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::domain::address::Address;
 use crate::domain::error::Result;
-use crate::domain::ids::{MessageId, SessionId, TenantId};
+use crate::domain::ids::{MessageId, SessionId, TenantId, WaId};
 use crate::domain::view::{MessageView, Page, PageRequest};
 use crate::infra::store::paging::{cut, moment_mark, wanted};
 use crate::infra::store::sqlite::sql::{row, rows};
@@ -24,6 +24,8 @@ macro_rules! select {
 const ONE: &str = select!(
     "from session_messages m cross join session_chats c on c.id = m.chat_id where m.id = ? and m.tenant_id = ?"
 );
+/// By the index that keeps messages from being stored twice: its condition stands here word for word.
+const HAS: &str = "select 1 from session_messages where session_id = ? and wa_id = ? and state > 0 and tenant_id = ? limit 1";
 /// Of each chat known by the address, its latest messages below the cursor, by the index.
 pub(in crate::infra::store::sqlite) const OF_SESSION: &str = select!(
     "from session_chat_aliases a cross join session_chats c on c.id = a.chat_id \
@@ -55,6 +57,18 @@ pub(in crate::infra::store::sqlite) async fn one(
     })
     .await?;
     found.as_ref().map(views::message).transpose()
+}
+
+/// Whether a session has a message that WhatsApp knows by this id.
+pub(in crate::infra::store::sqlite) async fn has(
+    pool: &SqlitePool,
+    (tenant, session): (TenantId, SessionId),
+    id: &WaId,
+) -> Result<bool> {
+    let found = row(pool, HAS, |cells| {
+        cells.id(session.0).text(&id.0).id(tenant.0);
+    });
+    Ok(found.await?.is_some())
 }
 
 /// Messages of a conversation, newest first.
