@@ -82,7 +82,8 @@ async fn measure(name: &str, store: Arc<dyn Store>, stream: Arc<dyn Stream>) -> 
     })
     .await?
     .0;
-    let history = ingest(&tree.ledgers, fence, *one, messages);
+    let old = (0..messages).map(past).collect::<Result<Vec<_>>>()?;
+    let history = ingest(&tree.ledgers, (fence, *one), &old);
     let (mut during, took) = sends(&tree.ledgers, others, history).await?;
     tree.stop().await?;
 
@@ -141,20 +142,19 @@ async fn timed(ledgers: Ledgers, write: Write) -> Result<f64> {
     Ok(ms(started.elapsed()))
 }
 
-fn at_once() -> u64 {
-    setting("HISTORY_AT_ONCE", Inbound::AT_ONCE as u64)
+fn at_once() -> usize {
+    usize::try_from(setting("HISTORY_AT_ONCE", Inbound::AT_ONCE as u64)).unwrap_or(1).max(1)
 }
 
-async fn ingest(ledgers: &Ledgers, fence: Fence, session: SessionId, messages: u64) -> Result<()> {
-    let mut number = 0;
-    while number < messages {
-        let upto = messages.min(number + at_once());
-        let some = (number..upto).map(past).collect::<Result<_>>()?;
-        let inbound = Inbound { fence, session, messages: some, at: now() };
-        ledgers.write_patiently(Write::Inbound(inbound)).await?;
-        number = upto;
-    }
-    Ok(())
+async fn ingest(
+    ledgers: &Ledgers,
+    (fence, session): (Fence, SessionId),
+    messages: &[InboundMessage],
+) -> Result<()> {
+    let writes = messages
+        .chunks(at_once())
+        .map(|some| Write::Inbound(Inbound { fence, session, messages: some.to_vec(), at: now() }));
+    Ok(ledgers.write_by_and_by(writes).await?)
 }
 
 /// Chat after chat, oldest first, as a phone hands them over.

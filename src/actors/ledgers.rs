@@ -112,6 +112,22 @@ impl Ledgers {
         slot.send(write, permit).await
     }
 
+    /// Commits many changes one after the other, and between two leaves the store to others for as long as the last one
+    /// took: for what is much and in no hurry.
+    ///
+    /// # Errors
+    /// As for [`Self::write`]; those before the failed one are committed.
+    pub async fn write_by_and_by(&self, writes: impl Iterator<Item = Write>) -> Result<()> {
+        let mut rest = Duration::ZERO;
+        for write in writes {
+            tokio::time::sleep(rest).await;
+            let started = Instant::now();
+            self.write_patiently(write).await?;
+            rest = started.elapsed();
+        }
+        Ok(())
+    }
+
     fn slot(&self, write: &Write) -> Result<&Slot> {
         let ours = self.slots.len() - usize::from(self.life_apart);
         let place = if self.life_apart && is_of_life(write) {
@@ -149,8 +165,51 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use ractor::{Actor, ActorProcessingErr};
+
     use super::*;
     use crate::domain::ids::{Epoch, Fence, SessionId, Shard};
+
+    const COMMIT: Duration = Duration::from_millis(100);
+
+    /// A ledger whose every commit takes that long; notes when each began.
+    struct Slow(Arc<Mutex<Vec<Instant>>>);
+
+    impl Actor for Slow {
+        type Msg = Msg;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _myself: ActorRef<Msg>, _none: ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn handle(&self, _: ActorRef<Msg>, msg: Msg, _: &mut ()) -> Result<(), ActorProcessingErr> {
+            if let Msg::Write(_, reply, _permit) = msg {
+                self.0.lock().unwrap().push(Instant::now());
+                tokio::time::sleep(COMMIT).await;
+                reply.send(Ok(Outcome::Done))?;
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_much_leaves_the_store_to_others_half_of_the_time() {
+        let (began, ledgers) = (Arc::new(Mutex::new(Vec::new())), Ledgers::new(16));
+        let (actor, task) = Actor::spawn(None, Slow(began.clone()), ()).await.unwrap();
+        ledgers.attach(actor.clone());
+        let started = Instant::now();
+        let fence = Fence { shard: Shard(0), epoch: Epoch(1) };
+        let writes = (0..3).map(|_| Write::ReleaseLease(fence));
+        ledgers.write_by_and_by(writes).await.unwrap();
+        let began: Vec<_> = began.lock().unwrap().iter().map(|at| (*at - started).as_millis()).collect();
+        assert_eq!(began, [0, 200, 400]);
+        actor.stop(None);
+        task.await.unwrap();
+    }
 
     #[test]
     fn a_sign_of_life_never_stands_behind_a_shards_writes() {

@@ -70,12 +70,12 @@ impl Sink for SessionSink {
 
     async fn inbound(&self, messages: Vec<InboundMessage>) -> Result<()> {
         // All or an error, which brings all of it again: the part that was stored is known then.
-        for some in messages.chunks(Inbound::AT_ONCE) {
+        let writes = messages.chunks(Inbound::AT_ONCE).map(|some| {
             let (fence, session, messages) = (self.fence, self.session, some.to_vec());
-            let inbound = Inbound { fence, session, messages, at: now() };
-            self.ledgers.write_patiently(Write::Inbound(inbound)).await?;
-            self.heard.note(some);
-        }
+            Write::Inbound(Inbound { fence, session, messages, at: now() })
+        });
+        self.ledgers.write_by_and_by(writes).await?;
+        self.heard.note(&messages);
         Ok(())
     }
 

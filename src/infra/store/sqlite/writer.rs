@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tokio::sync::{mpsc, oneshot};
 
-use super::checkpoint::Checkpoints;
+use super::checkpoint::{self, Checkpoints};
 use super::statement::{self, failed};
 use super::{Answers, BUSY, PRAGMAS, commit};
 use crate::domain::error::{Error, Result};
@@ -127,6 +127,9 @@ impl Slot {
             };
             if !heard {
                 tracing::debug!("a transaction ended for a caller that had gone");
+            }
+            if let (Some(conn), true) = (&self.conn, self.checkpoints.due()) {
+                checkpoint::pass(conn);
             }
         }
     }
