@@ -11,6 +11,8 @@
     reason = "a test fails by panicking, and its helpers are no tests to the linter"
 )]
 
+#[path = "../benches/rig/leaks.rs"]
+mod leaks;
 mod servers;
 
 use std::path::Path;
@@ -70,6 +72,15 @@ impl Node {
 
     fn key(&self) -> Option<String> {
         read(&self.folder.path().join("key"))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let log = self.log();
+        if !std::thread::panicking() {
+            assert_eq!(leaks::of(&log).unwrap(), [""; 0], "the log holds what it must not");
+        }
     }
 }
 

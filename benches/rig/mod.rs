@@ -9,6 +9,7 @@ pub(crate) mod api;
 pub(crate) mod chance;
 pub(crate) mod feed;
 pub(crate) mod figures;
+pub(crate) mod leaks;
 pub(crate) mod plain;
 pub(crate) mod process;
 pub(crate) mod usage;

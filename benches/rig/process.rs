@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
 
+use super::leaks;
 use super::wire::Wire;
 
 /// How long a process may take until it answers.
@@ -37,11 +38,18 @@ pub(crate) struct Process {
     pub(crate) addr: SocketAddr,
     log: PathBuf,
     ended: bool,
+    /// Whether its log is the service's.
+    searched: bool,
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+        if self.searched && !std::thread::panicking() {
+            let log = self.log();
+            let leaks = leaks::of(&log);
+            assert!(leaks.as_ref().is_ok_and(Vec::is_empty), "the log holds what it must not: {leaks:#?}");
+        }
     }
 }
 
@@ -80,7 +88,8 @@ impl Process {
             .stderr(output)
             .spawn()
             .context("starting recado")?;
-        Ok(Self { child, addr, log, ended: false })
+        let searched = words.first().is_some_and(|word| word == "serve");
+        Ok(Self { child, addr, log, ended: false, searched })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -153,9 +162,13 @@ impl Process {
         matches!(wire.ask(request.as_bytes()).await, Ok((200, _)))
     }
 
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// The end of what it printed, for an error.
     pub(crate) fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(20)..].join("\n  ");
         format!("\nits last words:\n  {tail}")

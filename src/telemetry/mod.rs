@@ -82,7 +82,7 @@ enum MetricKind {
 }
 
 /// Every metric: kind, name, unit, help.
-const HELP: [(MetricKind, &str, Unit, &str); 31] = [
+const HELP: [(MetricKind, &str, Unit, &str); 32] = [
     (
         MetricKind::Counter,
         "http_requests_total",
@@ -137,6 +137,12 @@ const HELP: [(MetricKind, &str, Unit, &str); 31] = [
         "sends_refused_total",
         Unit::Count,
         "Messages that WhatsApp refused for what their account did, by code",
+    ),
+    (
+        MetricKind::Counter,
+        "inbound_asked_again_total",
+        Unit::Count,
+        "Messages that came again, were stored nowhere and were not readable twice",
     ),
     (MetricKind::Gauge, "hub_clients", Unit::Count, "Clients that follow events"),
     (MetricKind::Gauge, "hub_lag", Unit::Count, "Entries the hub has not shown yet"),
@@ -246,6 +252,11 @@ pub fn sends_refused(refusal: Refusal) {
         Refusal::Sends => "429",
     };
     metrics::counter!("sends_refused_total", "code" => code).increment(1);
+}
+
+/// A message must come again: its key was used, and it is stored nowhere.
+pub fn inbound_asked_again() {
+    metrics::counter!("inbound_asked_again_total").increment(1);
 }
 
 /// Clients connected to the hub, and how far it is behind, in entries.

@@ -10,6 +10,7 @@ makes the same cases; no case reaches the real WhatsApp (hooks.py). The last lin
 import argparse
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -35,6 +36,10 @@ KINDS = {
         "JsonSchemaError", "MalformedJson", "MissingHeaders", "MissingContentType", "UndefinedContentType", "MalformedMediaType",
     ),
 }
+
+# What no log may hold: addresses of WhatsApp and of mail, keys and tokens. The first key is told on standard output.
+LEAKS = re.compile(r"^(?!API key: ).*(?:[0-9]{5,}(?:[.:][0-9]+)*@(?:s\.whatsapp\.net|lid|g\.us)|[\w.+-]+@[\w-]+\.(?:com|net|org)\b"
+                   r"|\brec_[\w-]{20,}|\beyJ[\w-]{20,})", re.MULTILINE)
 
 # Ends "$@" with our side of its standard input, which comes even when we are killed.
 KEEP = '"$@" >"$0" 2>&1 </dev/null & pid=$!; exec 3<&0; cat <&3 >/dev/null; kill -KILL "$pid"; wait "$pid"'
@@ -201,11 +206,13 @@ def judged(folder, base, key, endpoint, options):
             figures[kind] += failure["count"]
         good = good and tested == operations(document) - 1 and not cases["errored"] and not said["errors"]
     # What the service itself calls its mistake, whatever it answered.
-    errors = [line for line in (folder / "service.log").read_text().splitlines() if " ERROR " in line]
-    print("\n".join(errors[:20]))
-    figures |= {"errors_logged": len(errors), "seconds": round(time.monotonic() - started)}
+    said = (folder / "service.log").read_text()
+    errors = [line for line in said.splitlines() if " ERROR " in line]
+    leaks = [leak.group() for leak in LEAKS.finditer(said)]
+    print("\n".join([*errors[:20], *leaks[:20]]))
+    figures |= {"errors_logged": len(errors), "leaks_logged": len(leaks), "seconds": round(time.monotonic() - started)}
     enough = figures["cases"] >= LEAST
-    return figures, good and enough and not errors
+    return figures, good and enough and not errors and not leaks
 
 
 def operations(document):

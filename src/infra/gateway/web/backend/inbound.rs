@@ -19,6 +19,7 @@ use whatsapp_rust::wacore::store::traits::{PendingInboundKey, PendingInboundRow}
 use super::lazy::{Found, Key};
 use super::{Backend, StoreResult, joined, seconds};
 use crate::domain::ids::WaId;
+use crate::telemetry;
 
 /// The texts.
 const PENDING: &str = "pending-inbound";
@@ -123,6 +124,7 @@ impl Backend {
             return Ok(None);
         }
         tracing::warn!("a message was decrypted before and is not stored: it is asked for again");
+        telemetry::inbound_asked_again();
         self.want(Wanted { chat: chat.to_owned(), sender: sender.to_owned(), id: id.to_owned() });
         Err(StoreError::Validation("the message is asked for again".to_owned()))
     }
