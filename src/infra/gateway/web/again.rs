@@ -45,3 +45,25 @@ fn stanza(wanted: &Wanted, is_own: impl Fn(&Jid) -> bool) -> Option<Node> {
     };
     Some(stanza.build())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_goes_to_the_device_that_wrote_in_the_place_where_it_wrote() {
+        let place = |chat: &str, sender: &str| {
+            let wanted = Wanted { chat: chat.to_owned(), sender: sender.to_owned(), id: "3EB0".to_owned() };
+            let node = stanza(&wanted, |sender| sender.user == "15550100100").unwrap();
+            ["from", "participant", "recipient"]
+                .map(|name| node.attrs.get(name).map(|value| value.to_string()).unwrap_or_default())
+        };
+        let (group, other, own) =
+            ("120363000000000001@g.us", "15550100199:2@s.whatsapp.net", "15550100100:1@s.whatsapp.net");
+        assert_eq!(place("15550100199@s.whatsapp.net", other), [other, "", ""]);
+        assert_eq!(place(group, other), [group, other, ""]);
+        assert_eq!(place(group, own), [group, own, ""]);
+        let person = "15550100199@s.whatsapp.net";
+        assert_eq!(place(person, own), [own, "", person], "what the phone wrote itself");
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use recado_sandbox::{FaultKind, FaultSpec, SendText};
+use recado_sandbox::{FaultKind, FaultSpec, Sandbox, SendText};
 
 use super::rig::{Rig, Running, message, sandbox, until};
 use crate::domain::content::Content;
@@ -204,14 +204,20 @@ async fn a_short_trouble_of_the_store_costs_no_connection() {
     b.close().await;
 }
 
+/// A message from one to the other, which has it decrypted but not taken.
+async fn refused(sandbox: &Sandbox, from: &Running, to: &Running) -> String {
+    to.ears.refuses.store(usize::MAX, Ordering::SeqCst);
+    let asked = to.ears.asked.load(Ordering::SeqCst);
+    let id = sandbox.send(&from.phone(), order(&to.phone(), "keep me")).await.unwrap().ids.remove(0);
+    until("the sink was asked", || to.ears.asked.load(Ordering::SeqCst) > asked).await;
+    id
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_which_the_ratchet_step_is_stored_already_comes_again_from_the_store() {
     let (rig, sandbox) = (Rig::new().await, sandbox().await);
     let (a, b) = (rig.linked(&sandbox).await, rig.linked(&sandbox).await);
-    b.ears.refuses.store(usize::MAX, Ordering::SeqCst);
-    let id = sandbox.send(&a.phone(), order(&b.phone(), "keep me")).await.unwrap().ids.remove(0);
-    let asked = b.ears.asked.load(Ordering::SeqCst);
-    until("the sink was asked", || b.ears.asked.load(Ordering::SeqCst) > asked).await;
+    let id = refused(&sandbox, &a, &b).await;
     let account = b.account.clone();
     b.close().await;
     let with_step = |write: &AuthWrite| {
@@ -233,10 +239,7 @@ async fn a_message_of_which_the_ratchet_step_is_stored_already_comes_again_from_
 async fn a_message_of_which_only_the_ratchet_step_is_left_is_written_again() {
     let (rig, sandbox) = (Rig::new().await, sandbox().await);
     let (a, b) = (rig.linked(&sandbox).await, rig.linked(&sandbox).await);
-    b.ears.refuses.store(usize::MAX, Ordering::SeqCst);
-    let id = sandbox.send(&a.phone(), order(&b.phone(), "keep me")).await.unwrap().ids.remove(0);
-    let asked = b.ears.asked.load(Ordering::SeqCst);
-    until("the sink was asked", || b.ears.asked.load(Ordering::SeqCst) > asked).await;
+    let id = refused(&sandbox, &a, &b).await;
     let (account, phone) = (b.account.clone(), b.phone());
     b.close().await;
     // As if the process had died between the two.
@@ -259,11 +262,7 @@ async fn a_message_of_which_only_the_ratchet_step_is_left_is_written_again() {
 async fn a_message_refused_before_the_process_died_comes_again_to_the_next_one() {
     let (rig, sandbox) = (Rig::new().await, sandbox().await);
     let (a, b) = (rig.linked(&sandbox).await, rig.linked(&sandbox).await);
-    let (a_phone, b_phone) = (a.phone(), b.phone());
-    b.ears.refuses.store(usize::MAX, Ordering::SeqCst);
-    let asked = b.ears.asked.load(Ordering::SeqCst);
-    let id = sandbox.send(&a_phone, order(&b_phone, "keep me")).await.unwrap().ids.remove(0);
-    until("the sink was asked", || b.ears.asked.load(Ordering::SeqCst) > asked).await;
+    let id = refused(&sandbox, &a, &b).await;
     let account = b.account.clone();
     b.close().await;
     let b = rig.start(account).await;
