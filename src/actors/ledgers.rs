@@ -118,12 +118,15 @@ impl Ledgers {
     /// # Errors
     /// As for [`Self::write`]; those before the failed one are committed.
     pub async fn write_by_and_by(&self, writes: impl Iterator<Item = Write>) -> Result<()> {
-        let mut rest = Duration::ZERO;
+        let mut rest = None;
         for write in writes {
-            tokio::time::sleep(rest).await;
+            // Not before the first: a sleep of nothing still takes up to a millisecond, and most callers have one write.
+            if let Some(rest) = rest {
+                tokio::time::sleep(rest).await;
+            }
             let started = Instant::now();
             self.write_patiently(write).await?;
-            rest = started.elapsed();
+            rest = Some(started.elapsed());
         }
         Ok(())
     }
