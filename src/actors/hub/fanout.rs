@@ -73,6 +73,11 @@ impl Fanout {
         self.seats.len()
     }
 
+    /// Whether a client is here, or may be back at once.
+    pub(super) fn wanted(&self) -> bool {
+        !self.seats.is_empty() || !self.lapsed.is_empty()
+    }
+
     pub(super) fn ring(&self) -> usize {
         self.ring.len()
     }

@@ -3,7 +3,7 @@
 //! Promises: a client gets every event it wants above its position, in order, once, or is closed with the position to
 //! resume from; nothing is dropped silently. A client whose buffer is full catches up at its own pace; one that then reads
 //! nothing for a while is closed. Neither delays any other. An event's JSON is made once, however many clients get it. Losing the stream costs nothing: what it does
-//! not hold any more is read from the table.
+//! not hold any more is read from the table. A hub without clients reads nothing.
 //!
 //! A hub follows one shard (the embedded default has one). With several shards there is one hub each, and a client
 //! over all of them resumes from one position per shard.
@@ -39,6 +39,9 @@ const BATCH: usize = 512;
 
 /// How long a read waits for something new.
 const WAIT: Duration = Duration::from_secs(1);
+
+/// How long a hub reads on without clients: one that comes back soon goes on from the ring.
+const LINGER: Duration = Duration::from_secs(60);
 
 /// The behaviour.
 pub struct HubActor;
@@ -91,7 +94,7 @@ enum Inner {
 pub struct Status {
     /// Clients that get events as they come.
     pub clients: usize,
-    /// The last event shown; nothing before the start is known.
+    /// The last event shown; none while the hub rests.
     pub position: Option<Position>,
     /// Events kept for clients that come back soon.
     pub ring: usize,
@@ -100,8 +103,12 @@ pub struct Status {
 /// What it holds.
 pub struct State {
     args: Arguments,
-    /// Nothing until it is known where the log stands.
+    /// Nothing while nobody is interested, and until it is known where the log stands.
     fanout: Option<Fanout>,
+    /// They came before that was known. Bounded by the clients' places: who gave up is forgotten at the next.
+    waiting: Vec<Join>,
+    /// When a client was seen last.
+    wanted: Instant,
     reading: Option<ChildTask>,
     failures: u32,
 }
@@ -112,9 +119,9 @@ impl Actor for HubActor {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Arguments) -> Result<State, ActorProcessingErr> {
-        args.hub.attach(myself.clone());
-        myself.cast(Msg::Note(Note(Inner::Resume)))?;
-        Ok(State { args, fanout: None, reading: None, failures: 0 })
+        args.hub.attach(myself);
+        let (waiting, wanted) = (Vec::new(), Instant::now());
+        Ok(State { args, fanout: None, waiting, wanted, reading: None, failures: 0 })
     }
 
     async fn handle(
@@ -124,7 +131,7 @@ impl Actor for HubActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match msg {
-            Msg::Join(join) => state.join(join),
+            Msg::Join(join) => state.join(&myself, join),
             Msg::Leave(client) => {
                 if let Some(fanout) = &mut state.fanout {
                     fanout.leave(client);
@@ -156,30 +163,44 @@ impl State {
         }
     }
 
-    fn join(&mut self, join: Join) {
-        let Join { filter, after, ticket, reply } = join;
-        let starting = || Error::unavailable("hub_starting", "the hub is starting");
-        let answer = match &mut self.fanout {
-            Some(fanout) => Ok(fanout.join(filter, after, &ticket)),
-            None => Err(starting()),
-        };
-        // A client that gave up meanwhile leaves by dropping what it was given.
-        let _client_gone = reply.send(answer);
+    fn join(&mut self, myself: &ActorRef<Msg>, join: Join) {
+        self.wanted = Instant::now();
+        match &mut self.fanout {
+            Some(fanout) => join.take_place(fanout),
+            None => {
+                self.waiting.retain(|join| !join.reply.is_closed());
+                self.waiting.push(join);
+                if self.reading.is_none() {
+                    self.read(myself);
+                }
+            }
+        }
     }
 
     fn take(&mut self, myself: &ActorRef<Msg>, inner: Inner) {
         self.reading = None;
         let outcome = match inner {
             Inner::Started(outcome) => flat(outcome).map(|head| {
-                self.fanout = Some(Fanout::new(head, self.args.hub.limits()));
+                let fanout = self.fanout.insert(Fanout::new(head, self.args.hub.limits()));
+                self.waiting.drain(..).for_each(|join| join.take_place(fanout));
             }),
             Inner::Read(outcome) => flat(outcome).map(|entries| self.show(entries)),
             Inner::Resume => Ok(()),
         };
         match outcome {
+            Ok(()) if self.unwanted() => self.fanout = None,
             Ok(()) => self.read(myself),
             Err(error) => self.pause(myself, &error),
         }
+    }
+
+    /// Whether nobody has been interested for a while.
+    fn unwanted(&mut self) -> bool {
+        let now = Instant::now();
+        if self.fanout.as_ref().is_some_and(Fanout::wanted) || !self.waiting.is_empty() {
+            self.wanted = now;
+        }
+        now.duration_since(self.wanted) > LINGER
     }
 
     fn show(&mut self, entries: Vec<Entry>) {
@@ -211,6 +232,10 @@ impl State {
         let schedule = Schedule::exponential(Duration::from_millis(200), Duration::from_secs(5));
         let wait = schedule.delay(self.failures).max(Duration::from_millis(20));
         self.failures = self.failures.saturating_add(1);
+        let starting = || Error::unavailable("hub_starting", "the hub is starting");
+        for join in self.waiting.drain(..) {
+            let _client_gone = join.reply.send(Err(starting()));
+        }
         self.reading = Some(send_at(myself, Instant::now() + wait, || Msg::Note(Note(Inner::Resume))));
     }
 }
@@ -227,6 +252,14 @@ async fn next(
     match read {
         Some(entries) if entries.first().is_none_or(|first| first.position == after.plus(1)) => Ok(entries),
         Some(_) | None => store.log_after(shard, Log::DomainEvents, after, BATCH).await,
+    }
+}
+
+impl Join {
+    /// A client that gave up meanwhile leaves by dropping what it is given.
+    fn take_place(self, fanout: &mut Fanout) {
+        let Self { filter, after, ticket, reply } = self;
+        let _client_gone = reply.send(Ok(fanout.join(filter, after, &ticket)));
     }
 }
 

@@ -178,6 +178,35 @@ async fn a_hub_that_dies_is_not_noticed_and_one_that_stops_says_where_to_resume(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hub_rests_without_clients_and_one_that_comes_back_misses_nothing() {
+    let shown = shown(Limits::default()).await;
+    let session = SessionId::new();
+    shown.commit(&[session], 5);
+    tokio::time::sleep(SOON).await;
+    assert_eq!(shown.position().await, None, "nobody has come yet");
+    let mut client = shown.open(EventFilter::default(), None).await.unwrap();
+    shown.commit(&[session], 5);
+    for seq in 6..=10 {
+        assert_eq!(next(&mut client).await.unwrap().seq, seq);
+    }
+    tokio::time::sleep(2 * LINGER).await;
+    assert!(shown.position().await.is_some(), "a client that hears nothing is a client");
+    let after = client.position();
+    drop(client);
+    shown.commit(&[session], 5);
+    tokio::time::sleep(LINGER / 2).await;
+    assert_eq!(shown.position().await, Some(after.plus(5)), "it may come back at once");
+    tokio::time::sleep(LINGER).await;
+    shown.commit(&[session], 5);
+    tokio::time::sleep(SOON).await;
+    assert_eq!(shown.hub.status().await.unwrap(), Status { clients: 0, position: None, ring: 0 });
+    let mut again = shown.open(EventFilter::default(), Some(after)).await.unwrap();
+    for seq in 11..=20 {
+        assert_eq!(next(&mut again).await.unwrap().seq, seq);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hub_that_is_gone_for_long_closes_its_clients_with_their_position() {
     let shown = shown(Limits::default()).await;
     let mut client = shown.open(EventFilter::default(), None).await.unwrap();
