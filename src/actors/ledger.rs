@@ -4,8 +4,11 @@
 //! writes are refused at once with `Busy` and lose nothing.
 //!
 //! Group commit without a timer for whoever waits: the first write casts `Flush` behind itself. The mailbox is first in,
-//! first out, so all that arrived with it stands in front. Only what nobody waits for is put off by some milliseconds. What arrives during a commit is the next batch, begun at its end. Each
-//! transaction numbers the rows it adds, with the right its shard's relay lends.
+//! first out, so all that arrived with it stands in front. Only what nobody waits for is put off by some milliseconds.
+//! What arrives during a commit is the next batch, begun at its end, or two by turns ([`waiting`]). Each transaction
+//! numbers the rows it adds, with the right its shard's relay lends.
+
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+use self::waiting::Waiting;
 use super::consumer::Consumers;
 pub use super::ledgers::Ledgers;
 use super::relay::Relays;
@@ -68,8 +72,7 @@ pub struct State {
     relays: Relays,
     consumers: Consumers,
     ledgers: Ledgers,
-    /// Bounded by the permits.
-    waiting: Vec<(Write, Reply)>,
+    waiting: Waiting,
     under_way: Option<UnderWay>,
     /// Whether a `Flush` is in the mailbox.
     called: bool,
@@ -100,16 +103,8 @@ impl Actor for Ledger {
 
     async fn pre_start(&self, _myself: ActorRef<Msg>, args: Arguments) -> Result<State, ActorProcessingErr> {
         let Arguments { store, relays, consumers, ledgers } = args;
-        Ok(State {
-            store,
-            relays,
-            consumers,
-            ledgers,
-            waiting: Vec::new(),
-            under_way: None,
-            called: false,
-            later: None,
-        })
+        let waiting = Waiting::new(store.accepts_apart());
+        Ok(State { store, relays, consumers, ledgers, waiting, under_way: None, called: false, later: None })
     }
 
     async fn handle(
@@ -120,7 +115,7 @@ impl Actor for Ledger {
     ) -> Result<(), ActorProcessingErr> {
         match msg {
             Msg::Write(write, reply, permit) => {
-                state.waiting.push((*write, (reply, permit)));
+                state.waiting.push(*write, (reply, permit));
                 if !state.called && state.under_way.is_none() {
                     state.call(&myself)?;
                 }
@@ -132,7 +127,7 @@ impl Actor for Ledger {
             Msg::Committed => {
                 let ended = state.under_way.take();
                 // First, so that the store is at work while the answers go out.
-                if state.hurried() {
+                if state.waiting.hurried() {
                     state.begin(&myself);
                 } else {
                     state.call(&myself)?;
@@ -158,14 +153,9 @@ impl Actor for Ledger {
 }
 
 impl State {
-    /// Whether somebody waits for one of the writes.
-    fn hurried(&self) -> bool {
-        self.waiting.iter().any(|(write, _)| !matches!(write, Write::Handled(_)))
-    }
-
     /// Has what waits committed: behind what is in the mailbox, or a little later when there is no hurry.
     fn call(&mut self, myself: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
-        if self.hurried() {
+        if self.waiting.hurried() {
             self.called = true;
             myself.cast(Msg::Flush)?;
         } else if !self.waiting.is_empty() && self.later.is_none() {
@@ -176,13 +166,10 @@ impl State {
 
     /// What has gathered, up to the limit, with what numbers the rows it adds.
     fn gathered(&mut self) -> Option<Batch> {
-        // A caller that gave up must not find its write done later.
-        self.waiting.retain(|(_, (reply, _))| !reply.is_closed());
-        if self.waiting.is_empty() {
+        let (mut writes, replies): (Vec<_>, Vec<_>) = self.waiting.take(BATCH_LIMIT).into_iter().unzip();
+        if writes.is_empty() {
             return None;
         }
-        let most = self.waiting.len().min(BATCH_LIMIT);
-        let (mut writes, replies): (Vec<_>, Vec<_>) = self.waiting.drain(..most).unzip();
         let shards: BTreeSet<_> = writes.iter().filter_map(Write::wakes).collect();
         writes.extend(shards.iter().filter_map(|shard| self.relays.stamp(*shard)));
         Some(Batch { writes: writes.into(), shards, replies, since: Instant::now() })

@@ -51,6 +51,11 @@ pub trait Store: People {
     /// Applies a batch in one transaction.
     async fn commit(&self, batch: Arc<[Write]>) -> Result<Answers>;
 
+    /// Whether accepted messages go a shorter way when nothing else but what was handled is in their batch.
+    fn accepts_apart(&self) -> bool {
+        false
+    }
+
     /// One session of a tenant; deleted ones are not found.
     async fn session(&self, tenant: TenantId, session: SessionId) -> Result<Option<SessionView>>;
     /// One session for its owner, whoever's it is.

@@ -259,6 +259,10 @@ impl Store for PostgresStore {
         timeout(self.deadline(), tried).await.map_err(late)?
     }
 
+    fn accepts_apart(&self) -> bool {
+        true
+    }
+
     async fn upkeep(&self, at: Timestamp) -> Result<usize> {
         ask!(self, retention::step, &self.settings, at)
     }

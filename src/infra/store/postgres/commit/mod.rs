@@ -22,10 +22,10 @@ mod logins;
 mod nodes;
 mod outbox;
 mod paced;
-mod parts;
 mod people;
 mod progress;
 mod sessions;
+mod short;
 mod stamp;
 mod sweep;
 mod tenants;
@@ -40,7 +40,7 @@ use crate::infra::store::Answers;
 use crate::infra::store::batch::Batch;
 use crate::infra::store::batch::kinds::{Kinds, Mentioned};
 pub(super) use chats::ChatIds;
-pub(super) use parts::commit;
+pub(super) use short::commit;
 
 /// The open transaction, and the batch applied in it.
 struct Tx<'c> {
