@@ -14,6 +14,12 @@ pub(crate) fn log_number(log: Log) -> i64 {
     }
 }
 
+/// The log that has this number.
+pub(crate) fn numbered_log(number: i64) -> Result<Log> {
+    let log = Log::ALL.into_iter().find(|log| log_number(*log) == number);
+    log.ok_or_else(|| Error::bug("a log of an unknown number"))
+}
+
 /// A limit as SQL takes it.
 pub(crate) fn limit(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)

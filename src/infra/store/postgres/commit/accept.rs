@@ -7,7 +7,6 @@ use sqlx::postgres::PgConnection;
 use super::{Tx, chats};
 use crate::domain::error::Result;
 use crate::domain::ids::CommandId;
-use crate::domain::message::MessageState;
 use crate::domain::write::Accept;
 use crate::infra::store::batch::Item;
 use crate::infra::store::batch::accept::{self, Buffers, CommandRow, MessageRow};
@@ -19,12 +18,15 @@ const COMMANDS: &str = "insert into commands (id, tenant_id, session_id, shard, 
     created_at, updated_at) select id, tenant_id, session_id, shard, seq, kind, 'queued', message_id, deadline, at, at \
     from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::bigint[], $6::text[], $7::uuid[], $8::bigint[], \
     $9::bigint[]) v(id, tenant_id, session_id, shard, seq, kind, message_id, deadline, at)";
-const MESSAGES: &str = "insert into session_messages (id, tenant_id, session_id, chat_id, direction, author, peer, wa_id, \
-    content, state, command_id, deadline, timestamp, updated_at) select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], \
-    $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::uuid[], $12::bigint[], \
-    $13::bigint[], $14::bigint[])";
-const NAMES: &str = "insert into session_message_ids (session_id, wa_id, chat_id, direction, author, message_id) \
-    select * from unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::uuid[])";
+/// What waits to be sent has no name yet: no news of it can come.
+const MESSAGES: &str = "with v as materialized (select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], \
+        $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::uuid[], $12::bigint[], \
+        $13::bigint[], $14::bigint[]) v(id, tenant_id, session_id, chat_id, direction, author, peer, wa_id, content, \
+        state, command_id, deadline, timestamp, updated_at)), \
+    named as (insert into session_message_ids (session_id, wa_id, chat_id, direction, author, message_id) \
+        select session_id, wa_id, chat_id, direction, author, id from v where state > 0) \
+    insert into session_messages (id, tenant_id, session_id, chat_id, direction, author, peer, wa_id, content, state, \
+        command_id, deadline, timestamp, updated_at) select * from v";
 
 /// Accepts commands and messages.
 pub(super) async fn accept(tx: &mut Tx<'_>, items: &[Item<'_, Accept>]) -> Result<()> {
@@ -48,10 +50,6 @@ pub(super) async fn flush(conn: &mut PgConnection, buffers: &Buffers) -> Result<
     }
     if !buffers.messages.is_empty() {
         execute(conn, MESSAGES, messages(&buffers.messages)).await?;
-    }
-    let named: Vec<_> = buffers.messages.iter().filter(|row| row.state > MessageState::Queued).collect();
-    if !named.is_empty() {
-        execute(conn, NAMES, names(&named)).await?;
     }
     Ok(())
 }
@@ -85,14 +83,4 @@ fn messages(rows: &[MessageRow]) -> Cells {
         .opt_ints(rows.iter().map(|row| row.deadline.map(|at| at.0)))
         .ints(rows.iter().map(|row| row.timestamp.0))
         .ints(rows.iter().map(|row| row.updated.0))
-}
-
-fn names(rows: &[&MessageRow]) -> Cells {
-    Cells::new()
-        .ids(rows.iter().map(|row| row.session.0))
-        .texts(rows.iter().map(|row| row.wa_id.as_str()))
-        .ints(rows.iter().map(|row| row.chat))
-        .texts(rows.iter().map(|row| row.direction.as_str()))
-        .texts(rows.iter().map(|row| row.author.as_str()))
-        .ids(rows.iter().map(|row| row.id.0))
 }

@@ -7,16 +7,13 @@
 
 use super::Tx;
 use crate::domain::error::Result;
-use crate::domain::ids::{Epoch, Fence, Shard};
+use crate::domain::ids::{Epoch, Fence};
 use crate::domain::write::{Outcome, TakeLease};
 use crate::infra::store::batch::Item;
 use crate::infra::store::batch::leases::Lease;
-use crate::infra::store::columns::{Columns, narrow};
-use crate::infra::store::postgres::sql::{Cells, execute, row, rows};
+use crate::infra::store::columns::Columns;
+use crate::infra::store::postgres::sql::{Cells, execute, row};
 
-// A share of the key: it holds up whoever locks the row to win it, not an update of when it expires.
-const LOAD: &str = "select shard, epoch from leases where shard = any($1) and node is not null \
-    order by shard for key share";
 const KEEP: &str =
     "update leases set address = $4, expires_at = $5 where shard = $1 and node = $2 and epoch = $3";
 const MAKE: &str = "insert into leases (shard, node, address, epoch, expires_at) values ($1, null, '', 0, 0) \
@@ -26,18 +23,6 @@ const WIN: &str = "update leases set node = $2, address = $3, epoch = $4, expire
 const FENCE_RELAYS: &str = "insert into relays (shard, log, epoch, head, stamped_at) \
     values ($1, 0, $2, 0, 0), ($1, 1, $2, 0, 0) on conflict (shard, log) do update set epoch = excluded.epoch";
 const RELEASE: &str = "update leases set node = null, expires_at = 0 where shard = $1 and epoch = $2";
-
-/// Reads the epochs in force, and holds them.
-pub(super) async fn load(tx: &mut Tx<'_>, shards: &[Shard]) -> Result<()> {
-    if shards.is_empty() {
-        return Ok(());
-    }
-    let cells = Cells::new().ints(shards.iter().map(|shard| i64::from(shard.0)));
-    for row in rows(tx.conn, LOAD, cells).await? {
-        tx.batch.leases.hold(Shard(narrow(row.int(0)?)?), Epoch(row.int(1)?));
-    }
-    Ok(())
-}
 
 /// Takes or keeps shards, in their order.
 pub(super) async fn take(tx: &mut Tx<'_>, items: &[Item<'_, TakeLease>]) -> Result<()> {

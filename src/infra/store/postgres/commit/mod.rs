@@ -9,10 +9,12 @@ mod accept;
 mod audit;
 mod auth;
 mod chats;
+mod close;
 mod consumers;
 mod create;
 mod express;
 mod handled;
+mod hold;
 mod idempotency;
 mod inbound;
 mod keys;
@@ -20,11 +22,9 @@ mod leases;
 mod life;
 mod logins;
 mod nodes;
-mod outbox;
 mod paced;
 mod people;
 mod progress;
-mod sessions;
 mod short;
 mod stamp;
 mod sweep;
@@ -40,6 +40,7 @@ use crate::infra::store::Answers;
 use crate::infra::store::batch::Batch;
 use crate::infra::store::batch::kinds::{Kinds, Mentioned};
 pub(super) use chats::ChatIds;
+use hold::Heads;
 pub(super) use short::commit;
 
 /// The open transaction, and the batch applied in it.
@@ -47,6 +48,8 @@ struct Tx<'c> {
     conn: &'c mut PgConnection,
     chat_ids: &'c ChatIds,
     batch: Batch,
+    /// The logs it numbers.
+    heads: Heads,
 }
 
 /// Applies a batch in a transaction of its own. After an `Err` one may be open still, or the connection be gone.
@@ -54,15 +57,15 @@ async fn apply(conn: &mut PgConnection, chat_ids: &ChatIds, writes: &[Write]) ->
     let mut mentioned = Mentioned::in_batch(writes);
     let kinds = Kinds::of(writes);
     plain(conn, "begin").await?;
-    let mut tx = Tx { conn, chat_ids, batch: Batch::of(writes.len()) };
+    let mut tx = Tx { conn, chat_ids, batch: Batch::of(writes.len()), heads: Heads::new() };
     lock(&mut tx, &kinds, &mut mentioned).await?;
     change(&mut tx, &kinds).await?;
     idempotency::flush(&mut tx).await?;
     audit::flush(&mut tx).await?;
     tenants::flush(&mut tx).await?;
-    sessions::flush(&mut tx).await?;
     // Late, so that what this batch added is numbered too, and the right to number is given back only then.
     stamp::stamp(&mut tx, &kinds.stamps).await?;
+    close::close(&mut tx).await?;
     leases::release(&mut tx, &kinds.releases).await?;
     plain(tx.conn, "commit").await?;
     Ok(tx.batch.answers())
@@ -72,9 +75,8 @@ async fn apply(conn: &mut PgConnection, chat_ids: &ChatIds, writes: &[Write]) ->
 async fn lock(tx: &mut Tx<'_>, kinds: &Kinds<'_>, mentioned: &mut Mentioned) -> Result<()> {
     tenants::lock(tx, &kinds.keys, &kinds.creates, &mentioned.tenants).await?;
     leases::take(tx, &kinds.leases).await?;
-    leases::load(tx, &mentioned.shards).await?;
     sweep::look(tx, &kinds.sweeps, &mut mentioned.sessions).await?;
-    sessions::load(tx, &mentioned.sessions).await?;
+    hold::hold(tx, mentioned, &kinds.stamps).await?;
     idempotency::load(tx, &mentioned.keys).await
 }
 

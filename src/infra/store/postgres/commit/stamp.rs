@@ -6,17 +6,15 @@
 
 use std::collections::HashMap;
 
-use super::{Tx, outbox};
+use super::Tx;
 use crate::domain::error::{Error, Result};
 use crate::domain::event::{Entry, Log};
 use crate::domain::ids::{Fence, Position, Shard};
 use crate::domain::time::now;
 use crate::domain::write::Outcome;
-use crate::infra::store::columns::{Columns, limit, log_number, narrow};
-use crate::infra::store::postgres::sql::{Cells, execute, rows};
+use crate::infra::store::columns::{Columns, limit, narrow, numbered_log};
+use crate::infra::store::postgres::sql::{Cells, rows};
 
-const LOCK: &str = "select shard, log, epoch, head, stamped_at from relays where shard = any($1) \
-    order by shard, log for update";
 const MOVE: &str = "with due as (select o.shard, o.log, o.id from unnest($1::bigint[], $2::bigint[]) \
         with ordinality v(shard, most, n) cross join (values (0), (1)) l(log) cross join lateral \
         (select w.shard, w.log, w.id from outbox w where w.shard = v.shard and w.log = l.log order by w.id \
@@ -27,23 +25,8 @@ const MOVE: &str = "with due as (select o.shard, o.log, o.id from unnest($1::big
         m.occurred_at, m.data, r.head + row_number() over (partition by m.shard, m.log order by m.id), \
         greatest(r.stamped_at, $3::bigint) from moved m join relays r on r.shard = m.shard and r.log = m.log) \
     select shard, log, count(*) from moved group by shard, log";
-const ADVANCE: &str = "update relays r set head = v.head, stamped_at = v.stamped_at \
-    from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) v(shard, log, head, stamped_at) \
-    where r.shard = v.shard and r.log = v.log";
 
-/// One log of a shard, as far as it is numbered.
-struct Head {
-    epoch: i64,
-    head: i64,
-    stamped_at: i64,
-    /// How many rows have left the outbox now.
-    moved: usize,
-    changed: bool,
-}
-
-type Heads = HashMap<(Shard, Log), Head>;
-
-/// Numbers, and writes what happened in the batch.
+/// Numbers what waited and what happened in the batch.
 pub(super) async fn stamp(tx: &mut Tx<'_>, items: &[(usize, Fence, usize)]) -> Result<()> {
     let mut allowed = Vec::new();
     for &(place, fence, most) in items {
@@ -52,64 +35,36 @@ pub(super) async fn stamp(tx: &mut Tx<'_>, items: &[(usize, Fence, usize)]) -> R
             Err(refusal) => tx.batch.answer(place, Err(refusal)),
         }
     }
-    let mut heads = Heads::new();
-    if !allowed.is_empty() {
-        heads = lock(tx, &allowed).await?;
-        step(tx, &allowed, &mut heads).await?;
-        for &(place, fence, most) in &allowed {
-            let answer = number(tx, (fence, most), &mut heads)?;
-            tx.batch.answer(place, Ok(answer));
-        }
-        advance(tx, &heads).await?;
+    if allowed.is_empty() {
+        return Ok(());
     }
-    outbox::flush(tx, |row| heads.get(&(row.shard, row.log)).map_or(0, |head| head.stamped_at)).await
-}
-
-async fn lock(tx: &mut Tx<'_>, allowed: &[(usize, Fence, usize)]) -> Result<Heads> {
-    let shards = allowed.iter().map(|(_, fence, _)| i64::from(fence.shard.0));
-    let mut heads = Heads::new();
-    let at = now().0;
-    for row in rows(tx.conn, LOCK, Cells::new().ints(shards)).await? {
-        let log = if row.int(1)? == log_number(Log::DomainEvents) {
-            Log::DomainEvents
-        } else {
-            Log::SessionCommands
-        };
-        let head = Head {
-            epoch: row.int(2)?,
-            head: row.int(3)?,
-            // Never less than before, whichever node's clock it is.
-            stamped_at: row.int(4)?.max(at),
-            moved: 0,
-            changed: false,
-        };
-        heads.insert((Shard(narrow(row.int(0)?)?), log), head);
+    step(tx, &allowed).await?;
+    for (place, fence, most) in allowed {
+        let answer = number(tx, (fence, most))?;
+        tx.batch.answer(place, Ok(answer));
     }
-    Ok(heads)
+    Ok(())
 }
 
 /// Moves what waits into the logs.
-async fn step(tx: &mut Tx<'_>, allowed: &[(usize, Fence, usize)], heads: &mut Heads) -> Result<()> {
+async fn step(tx: &mut Tx<'_>, allowed: &[(usize, Fence, usize)]) -> Result<()> {
     let mut most: HashMap<Shard, usize> = HashMap::new();
     for (_, fence, limit) in allowed {
         most.entry(fence.shard).or_insert(*limit);
     }
-    let at = heads.values().map(|head| head.stamped_at).max().unwrap_or_default();
+    // Never less than before, whichever node's clock it was.
+    let at = tx.heads.values().map(|head| head.stamped_at).fold(now().0, i64::max);
     let cells = Cells::new()
         .ints(most.keys().map(|shard| i64::from(shard.0)))
         .ints(most.values().map(|most| limit(*most)))
         .int(at);
-    for row in rows(tx.conn, MOVE, cells).await? {
-        let log = if row.int(1)? == log_number(Log::DomainEvents) {
-            Log::DomainEvents
-        } else {
-            Log::SessionCommands
-        };
-        let head = heads.get_mut(&(Shard(narrow(row.int(0)?)?), log));
+    let moved = rows(tx.conn, MOVE, cells).await?;
+    tx.heads.values_mut().for_each(|head| head.stamped_at = at);
+    for row in moved {
+        let head = tx.heads.get_mut(&(Shard(narrow(row.int(0)?)?), numbered_log(row.int(1)?)?));
         let head = head.ok_or_else(|| Error::bug("a leased shard without its relay"))?;
         let moved = row.int(2)?;
         head.head += moved;
-        head.stamped_at = at;
         head.moved = usize::try_from(moved).map_err(Error::bug)?;
         head.changed = true;
     }
@@ -117,13 +72,13 @@ async fn step(tx: &mut Tx<'_>, allowed: &[(usize, Fence, usize)], heads: &mut He
 }
 
 /// Numbers what this batch adds to a shard, as far as there is room.
-fn number(tx: &mut Tx<'_>, (fence, most): (Fence, usize), heads: &mut Heads) -> Result<Outcome> {
+fn number(tx: &mut Tx<'_>, (fence, most): (Fence, usize)) -> Result<Outcome> {
     let mut stamped = 0;
     let mut ends = [Position::default(); 2];
     let mut added = <[Vec<Entry>; 2]>::default();
     for ((log, end), entries) in Log::ALL.into_iter().zip(&mut ends).zip(&mut added) {
         // The lease was checked in this transaction: its relay rows carry the same epoch.
-        let head = heads.get_mut(&(fence.shard, log)).filter(|head| head.epoch == fence.epoch.0);
+        let head = tx.heads.get_mut(&(fence.shard, log)).filter(|head| head.epoch == fence.epoch.0);
         let head = head.ok_or_else(|| Error::bug("a leased shard without its relay"))?;
         // What left the outbox is told once, should there be two stamps for the shard.
         let moved = std::mem::take(&mut head.moved);
@@ -135,17 +90,4 @@ fn number(tx: &mut Tx<'_>, (fence, most): (Fence, usize), heads: &mut Heads) -> 
         stamped += moved + fresh;
     }
     Ok(Outcome::Stamped { stamped, heads: ends, added })
-}
-
-async fn advance(tx: &mut Tx<'_>, heads: &Heads) -> Result<()> {
-    let changed: Vec<_> = heads.iter().filter(|(_, head)| head.changed).collect();
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let cells = Cells::new()
-        .ints(changed.iter().map(|((shard, _), _)| i64::from(shard.0)))
-        .ints(changed.iter().map(|((_, log), _)| log_number(*log)))
-        .ints(changed.iter().map(|(_, head)| head.head))
-        .ints(changed.iter().map(|(_, head)| head.stamped_at));
-    execute(tx.conn, ADVANCE, cells).await.map(drop)
 }
