@@ -297,7 +297,7 @@ pub struct Inbound {
 
 impl Inbound {
     /// The most messages of one write where there are many: what others write meanwhile gets in between.
-    pub const AT_ONCE: usize = 16;
+    pub const AT_ONCE: usize = 12;
 }
 
 /// One message from WhatsApp.

@@ -3,7 +3,6 @@
 mod fences;
 mod retention;
 mod server;
-mod speed;
 mod walls;
 mod writers;
 
