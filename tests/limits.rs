@@ -11,19 +11,17 @@
     reason = "a test fails by panicking, and its helpers are no tests to the linter"
 )]
 
-#[path = "../benches/rig/leaks.rs"]
-mod leaks;
+#[path = "servers/node.rs"]
+mod node;
 mod servers;
 
-use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use node::Node;
 use recado::commands::service::install_crypto;
-use servers::keeper::{Kept, free_port};
 use servers::postgres::{Postgres, Setup};
 use servers::redis::{Keeps, Redis};
-use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 /// How long anything may take before a test fails.
@@ -35,58 +33,6 @@ const TOGETHER: &str = "redis counts requests against their limits again";
 
 static POSTGRES: LazyLock<Postgres> =
     LazyLock::new(|| Postgres::any(Setup { fsync: false, max_connections: 100 }));
-
-/// A process of its own.
-struct Node {
-    url: String,
-    folder: TempDir,
-    _process: Kept,
-}
-
-impl Node {
-    fn start(database: &str, redis: &str, limits: &[(&str, &str)]) -> Self {
-        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-        let mut words = vec![
-            "env".to_owned(),
-            "-i".to_owned(),
-            format!("DATABASE_URL={database}"),
-            format!("REDIS_URL={redis}"),
-            format!("RECADO_LISTEN=127.0.0.1:{port}"),
-            format!("RECADO_ENCRYPTION_KEY={}", "07".repeat(32)),
-            "RECADO_SHARDS=2".to_owned(),
-            "RECADO_DB_POOL=8".to_owned(),
-            "RECADO_LEASE_SECS=3".to_owned(),
-            "RECADO_BACKUP_CRON=off".to_owned(),
-            "RECADO_API_KEY_FILE=key".to_owned(),
-        ];
-        words.extend(limits.iter().map(|(name, value)| format!("{name}={value}")));
-        words.extend([env!("CARGO_BIN_EXE_recado").to_owned(), "serve".to_owned()]);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let process = Kept::start(folder.path(), None, &words);
-        Self { url: format!("http://127.0.0.1:{port}"), folder, _process: process }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-
-    fn key(&self) -> Option<String> {
-        read(&self.folder.path().join("key"))
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let log = self.log();
-        if !std::thread::panicking() {
-            assert_eq!(leaks::of(&log).unwrap(), [""; 0], "the log holds what it must not");
-        }
-    }
-}
-
-fn read(file: &Path) -> Option<String> {
-    std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
-}
 
 struct Ground {
     nodes: [Node; 2],

@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 use super::keeper::{Kept, free_port};
 
+/// Another program than Debian's Redis, that takes the same words: a newer one, or Valkey.
+pub const PROGRAM: &str = "RECADO_TEST_REDIS_SERVER";
+
 /// How long a server may take to start or stop.
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -59,6 +62,11 @@ impl Redis {
         Self { folder, port: free_port(), keeps: Keeps::Nothing, kept: Mutex::default(), password: None }
     }
 
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Its address.
     pub fn url(&self) -> String {
         match self.password {
@@ -71,7 +79,8 @@ impl Redis {
     pub fn again(&self) {
         let (port, folder) = (self.port.to_string(), self.folder.path().display().to_string());
         let append = if self.keeps == Keeps::Log { "yes" } else { "no" };
-        let mut command = vec!["redis-server", "--port", &port, "--bind", "127.0.0.1", "--dir", &folder];
+        let program = std::env::var(PROGRAM).unwrap_or_else(|_unset| "redis-server".to_owned());
+        let mut command = vec![program.as_str(), "--port", &port, "--bind", "127.0.0.1", "--dir", &folder];
         command.extend(["--save", "", "--appendonly", append, "--appendfsync", "everysec"]);
         // Both parts of the log would do, but one file is easier to cut.
         command.extend(["--aof-use-rdb-preamble", "no", "--aof-load-truncated", "yes"]);
