@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::Cluster;
 use super::audit::connect;
+use crate::rig::figures::say;
 
 /// A shard and a log: 0 events, 1 commands.
 pub(crate) type Key = (i32, i32);
@@ -40,8 +41,8 @@ pub(crate) struct Tables {
 pub(crate) async fn read(cluster: &Cluster) -> Result<Tables> {
     let mut conn = connect(&cluster.tables).await?;
     let (mut found, mut seqs, mut seen) = (Tables::default(), HashMap::new(), HashMap::<Uuid, usize>::new());
-    let rows =
-        "select shard, log, position, event_id, session_id, seq from events order by shard, log, position";
+    let rows = "select shard, log, position, event_id, session_id, seq, type, occurred_at, stored_at from events \
+        order by shard, log, position";
     for row in sqlx::query(rows).fetch_all(&mut conn).await? {
         let key: Key = (row.get(0), row.get(1));
         let line = Line { position: row.get(2), event: row.get(3) };
@@ -50,7 +51,16 @@ pub(crate) async fn read(cluster: &Cluster) -> Result<Tables> {
         found.gaps += usize::from(line.position != last + 1);
         let seq: i64 = row.get(5);
         let before = seqs.insert((key.1, row.get::<Uuid, _>(4)), seq).unwrap_or(0);
-        found.disorder += usize::from(seq != before + 1);
+        if seq != before + 1 {
+            found.disorder += 1;
+            let (kind, at, stored): (&str, i64, i64) = (row.get(6), row.get(7), row.get(8));
+            let (shard, log) = key;
+            say(&format!(
+                "  shard {shard}, log {log}, position {}: seq {seq} of {} after {before}: {kind}, at {at}, stored {stored}",
+                line.position,
+                row.get::<Uuid, _>(4)
+            ));
+        }
         *seen.entry(line.event).or_default() += 1;
         log.push(line);
         found.rows += 1;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use recado::domain::command::CommandType;
 use recado::domain::event::Log;
 use recado::domain::ids::{Epoch, Shard};
 use recado::domain::message::MessageState;
@@ -53,6 +54,28 @@ async fn a_lease_taken_while_a_fenced_write_is_in_flight_comes_after_it() {
     let late = world.progress(session, &message.wa_id, &[MessageState::Read]);
     assert_eq!(code(&world.write(late).await), "fenced");
     assert_eq!(world.message_view(message.id).await.state, MessageState::Sent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_lost_a_shard_waits_for_none_of_its_owners_numbering() {
+    let (world, url) = world().await;
+    let session = world.session().await;
+    let lost = world.fence;
+    let mut take = world.take_lease(lost.shard, "node-2");
+    take.at = later(120_000);
+    world.write(Write::TakeLease(take)).await.unwrap();
+    let mut owner = beside(&url).await;
+    run(&mut owner, "begin; select * from relays for update").await;
+    // A node that still believes it may number: what it accepts, holding the session, is accepted all the same.
+    let accept = world.command(session, CommandType::Start);
+    let batch = [Write::Accept(accept), Write::Stamp(lost, 100)];
+    let mut answers = tokio::time::timeout(Duration::from_secs(2), world.store.commit(batch.into()))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(code(&answers.pop().unwrap()), "fenced");
+    assert!(matches!(answers.pop().unwrap(), Ok(Outcome::Accepted { replayed: false, .. })));
+    run(&mut owner, "rollback").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -34,6 +34,27 @@ pub async fn positions_are_gapless_per_shard_and_log(world: World) {
     world.check(Open::Allowed).await;
 }
 
+pub async fn nothing_is_numbered_before_what_has_waited_for_longer(world: World) {
+    let session = world.session().await;
+    for round in 0..4 {
+        world.accepted(session, 5).await;
+        // Two stamps for one shard: the relay's own, and the one that its ledger adds.
+        let mut batch = vec![Write::Stamp(world.fence, 3)];
+        batch.push(Write::Accept(world.message(session, "after those that wait")));
+        batch.push(Write::Stamp(world.fence, 3 + round));
+        for answer in world.store.commit(batch.into()).await.unwrap() {
+            answer.unwrap();
+        }
+    }
+    for log in Log::ALL {
+        let seqs: Vec<_> = world.events(session, log).await.iter().map(|event| event.seq).collect();
+        let all = i64::try_from(seqs.len()).unwrap();
+        assert!(all >= 24, "{seqs:?}");
+        assert_eq!(seqs, (1..=all).collect::<Vec<_>>());
+    }
+    world.check(Open::Allowed).await;
+}
+
 pub async fn events_are_invisible_until_they_are_numbered(world: World) {
     let session = world.session().await;
     world.accepted(session, 3).await;

@@ -105,6 +105,7 @@ macro_rules! store_suite {
             }
             logs {
                 positions_are_gapless_per_shard_and_log
+                nothing_is_numbered_before_what_has_waited_for_longer
                 events_are_invisible_until_they_are_numbered
                 a_filter_narrows_and_says_how_far_it_read
                 a_filter_that_nothing_passes_still_gets_on

@@ -2,7 +2,8 @@
 //! touches, and the relays whose logs it numbers.
 //!
 //! Promises: always in this order, and each by its id, so two batches never wait for each other; what is read is what
-//! was last committed, however long the lock took.
+//! was last committed, however long the lock took. A relay is locked by the shard's owner alone: others may hold a session
+//! that it waits for.
 
 use std::collections::HashMap;
 
@@ -21,7 +22,8 @@ const HOLD: &str = "with l as materialized (select shard, epoch from leases wher
         order by shard for key share), \
     s as materialized (select id, tenant_id, shard, next_event_seq, next_command_seq, queued, \
         (deleted_at is not null)::int as deleted from sessions where id = any($2) order by id for update), \
-    r as materialized (select shard, log, epoch, head, stamped_at from relays where shard = any($3) \
+    r as materialized (select shard, log, epoch, head, stamped_at from relays where shard in (select l.shard from l \
+        join unnest($3::bigint[], $4::bigint[]) v(shard, epoch) on v.shard = l.shard and v.epoch = l.epoch) \
         order by shard, log for update) \
     select 0, shard, null::uuid, null::uuid, epoch, 0, 0, 0 from l \
     union all select 1, shard, id, tenant_id, next_event_seq, next_command_seq, queued, deleted from s \
@@ -35,6 +37,8 @@ pub(super) struct Head {
     pub(super) stamped_at: i64,
     /// How many rows have left the outbox now.
     pub(super) moved: usize,
+    /// Whether rows may be left there: then nothing that is newer is numbered.
+    pub(super) behind: bool,
     pub(super) changed: bool,
 }
 
@@ -52,7 +56,8 @@ pub(super) async fn hold(
     let cells = Cells::new()
         .ints(mentioned.shards.iter().map(|shard| i64::from(shard.0)))
         .ids(mentioned.sessions.iter().map(|id| id.0))
-        .ints(stamps.iter().map(|(_, fence, _)| i64::from(fence.shard.0)));
+        .ints(stamps.iter().map(|(_, fence, _)| i64::from(fence.shard.0)))
+        .ints(stamps.iter().map(|(_, fence, _)| fence.epoch.0));
     for row in rows(tx.conn, HOLD, cells).await? {
         let shard = Shard(narrow(row.int(1)?)?);
         match row.int(0)? {
@@ -64,6 +69,7 @@ pub(super) async fn hold(
                     head: row.int(6)?,
                     stamped_at: row.int(7)?,
                     moved: 0,
+                    behind: false,
                     changed: false,
                 };
                 tx.heads.insert((shard, numbered_log(row.int(4)?)?), head);

@@ -48,24 +48,26 @@ pub(super) async fn stamp(tx: &mut Tx<'_>, items: &[(usize, Fence, usize)]) -> R
 
 /// Moves what waits into the logs.
 async fn step(tx: &mut Tx<'_>, allowed: &[(usize, Fence, usize)]) -> Result<()> {
-    let mut most: HashMap<Shard, usize> = HashMap::new();
-    for (_, fence, limit) in allowed {
-        most.entry(fence.shard).or_insert(*limit);
+    let mut limits: HashMap<Shard, usize> = HashMap::new();
+    for (_, fence, most) in allowed {
+        limits.entry(fence.shard).or_insert(*most);
     }
     // Never less than before, whichever node's clock it was.
     let at = tx.heads.values().map(|head| head.stamped_at).fold(now().0, i64::max);
     let cells = Cells::new()
-        .ints(most.keys().map(|shard| i64::from(shard.0)))
-        .ints(most.values().map(|most| limit(*most)))
+        .ints(limits.keys().map(|shard| i64::from(shard.0)))
+        .ints(limits.values().map(|most| limit(*most)))
         .int(at);
     let moved = rows(tx.conn, MOVE, cells).await?;
     tx.heads.values_mut().for_each(|head| head.stamped_at = at);
     for row in moved {
-        let head = tx.heads.get_mut(&(Shard(narrow(row.int(0)?)?), numbered_log(row.int(1)?)?));
+        let shard = Shard(narrow(row.int(0)?)?);
+        let head = tx.heads.get_mut(&(shard, numbered_log(row.int(1)?)?));
         let head = head.ok_or_else(|| Error::bug("a leased shard without its relay"))?;
         let moved = row.int(2)?;
         head.head += moved;
         head.moved = usize::try_from(moved).map_err(Error::bug)?;
+        head.behind = limits.get(&shard).is_some_and(|most| head.moved >= *most);
         head.changed = true;
     }
     Ok(())
@@ -82,7 +84,8 @@ fn number(tx: &mut Tx<'_>, (fence, most): (Fence, usize)) -> Result<Outcome> {
         let head = head.ok_or_else(|| Error::bug("a leased shard without its relay"))?;
         // What left the outbox is told once, should there be two stamps for the shard.
         let moved = std::mem::take(&mut head.moved);
-        let fresh = tx.batch.outbox.unnumbered(fence.shard, log).min(most.saturating_sub(moved));
+        let room = if head.behind { 0 } else { most.saturating_sub(moved) };
+        let fresh = tx.batch.outbox.unnumbered(fence.shard, log).min(room);
         *entries = tx.batch.outbox.number((fence.shard, log), Position(head.head), fresh);
         head.head += limit(fresh);
         head.changed |= fresh > 0;
